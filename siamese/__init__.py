@@ -1,0 +1,1 @@
+"""Train embedding networks on labelled images, and study how they are trained."""

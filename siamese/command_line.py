@@ -1,0 +1,124 @@
+"""What stands between the shell and the program: one-line errors, and the guard that checks a
+command before its run directory is touched. Nothing here imports torch at module level."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from siamese import artifacts
+from siamese.config import ConfigError, RunError, nearest, schema_keys
+
+BAD_COMMAND, FAILED = 2, 1
+
+
+class Interrupted(BaseException):
+    """The user or the system asked the run to stop."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+
+
+@contextlib.contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Turn what a user can cause into one line on stderr and an exit status; let bugs through."""
+    try:
+        yield
+    except ConfigError as error:
+        _stop(str(error), BAD_COMMAND)
+    except RunError as error:
+        _stop(str(error), FAILED)
+    except HydraException as error:
+        _stop(explain(error), BAD_COMMAND)
+    except Interrupted as interrupted:
+        sys.exit(128 + interrupted.signal)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _stop(message: str, status: int) -> None:
+    logging.getLogger("siamese").debug(message)
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def explain(error: HydraException) -> str:
+    """Hydra's complaint about a command line as one line with the nearest valid choice."""
+    text = str(error) or str(error.__cause__)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        key = found[1]
+        return f"unknown key {key!r}{nearest(key, _known_keys())}"
+    if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*?)\n(?!\t)", text, re.S):
+        group, choice = found[2], found[1].rpartition("/")[2]
+        options = [o for o in found[3].split() if not o.startswith("_")]
+        return f"{group}={choice}: no such option; {group} is one of {', '.join(options)}{nearest(choice, options)}"
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())[:300]
+
+
+def _known_keys() -> list[str]:
+    conf = Path(__file__).parent.parent / "conf"
+    keys = schema_keys() + [d.name for d in conf.iterdir() if d.is_dir()]
+    for group in ("model", "loss", "optimizer", "scheduler"):
+        for file in (conf / group).glob("*.yaml"):
+            keys += [f"{group}.{key}" for key in OmegaConf.load(file)]
+    return sorted(set(keys))
+
+
+class Guard(Callback):
+    """Checks a run before Hydra makes or writes into its directory (a Hydra callback)."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with errors_in_one_line():
+            HydraConfig.instance().set_config(config)  # what interpolations such as ${hydra:...} read
+            directory = Path(str(OmegaConf.select(config, "hydra.run.dir")))
+            if config.resume is None and artifacts.holds_a_run(directory):
+                raise ConfigError(
+                    f"hydra.run.dir={directory}: already holds a run; go on with it (resume={directory}) "
+                    "or choose another directory"
+                )
+            from siamese.run import check
+
+            check(job_config(config))
+            artifacts.claim(directory)
+
+
+def job_config(config: DictConfig) -> DictConfig:
+    """The composed configuration without Hydra's own node, its interpolations still resolvable."""
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
+    return OmegaConf.create(plain)  # type: ignore[arg-type]
+
+
+class Console(logging.Handler):
+    """Log records on the terminal, above a live progress bar rather than through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        import rich
+
+        try:
+            message = self.format(record)
+            style = "yellow" if record.levelno == logging.WARNING else "red" if record.levelno > 30 else None
+            rich.get_console().print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
+def _run_dir(resume: str | None, fresh: str) -> str:
+    return fresh if resume is None else str(Path(resume))
+
+
+def _hydra_subdir(resume: str | None) -> str | None:
+    return ".hydra" if resume is None else None  # a resumed run keeps the record of its first command
+
+
+OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
+OmegaConf.register_new_resolver("hydra_subdir", _hydra_subdir, replace=True)

@@ -1,0 +1,389 @@
+"""The typed, closed schema of a run, and the checks that a composed config passes once.
+
+Hydra composes ``conf/`` into an open dictionary; :func:`validate` turns that dictionary into a
+frozen :class:`Config` or raises :class:`ConfigError` with one line. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+SCHEMA_VERSION = 1
+
+
+class ConfigError(Exception):
+    """A command or configuration that cannot be run as it stands (exit status 2)."""
+
+
+class RunError(Exception):
+    """Something that failed while running, through no bug of ours (exit status 1)."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    crop_padding: int = 4
+    flip: bool = True
+
+
+@dataclass(frozen=True)
+class Data:
+    source: str = "cifar10"
+    root: str | None = None
+    download: bool = True
+    image_size: int = 32
+    cache_dir: str | None = None
+    decode_workers: int = 2
+    images_per_class: int | None = None
+    split: str = "by_image"
+    val_fraction: float = 0.05
+    test_fraction: float = 0.1
+    folds: int = 5
+    fold: int = 0
+    triplets: str = "article"
+    negatives_per_class: int | None = 2500
+    batch_size: int = 64
+    eval_batch_size: int = 256
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    augment: Augment = field(default_factory=Augment)
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    mode: str = "naive"
+    rescale_last_window: bool = True
+
+
+@dataclass(frozen=True)
+class Device:
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    channels_last: bool = False
+
+
+@dataclass(frozen=True)
+class Trainer:
+    max_epochs: int = 15
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = None
+    gradient_clip_algorithm: str = "norm"
+    limit_train_batches: Union[int, float] = 1.0  # noqa: UP007 (OmegaConf reads this form)
+    deterministic: bool = False
+    detect_anomaly: bool = False
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    checkpoint_every: int | None = None
+    checkpoint_every_steps: int | None = None
+    progress_bar: bool = True
+    heartbeat_seconds: float = 10.0
+    collapse_cosine: float = 0.99
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    koleo_triplets: int = 64
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. ``model``, ``loss``, ``optimizer``, ``scheduler`` and ``logger`` name a ``_target_``;
+    their other keys are the arguments of that target and are checked against its signature."""
+
+    name: str = "run"
+    seed: int = 0
+    resume: str | None = None
+    data: Data = field(default_factory=Data)
+    model: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
+    accumulation: Accumulation = field(default_factory=Accumulation)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    device: Device = field(default_factory=Device)
+    trainer: Trainer = field(default_factory=Trainer)
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    logger: dict[str, Any] = field(default_factory=dict)
+
+
+# Groups that name a _target_, with the arguments that the program itself supplies to it.
+TARGETS: dict[str, tuple[str, ...]] = {
+    "model": ("mean", "std"),
+    "loss": (),
+    "optimizer": ("params",),
+    "scheduler": ("optimizer",),
+}
+# Keys of those groups that are ours, not the target's.
+OWN_KEYS: dict[str, dict[str, type]] = {
+    "loss": {"koleo_weight": float, "koleo_over": str, "koleo_neighbours": int},
+    "scheduler": {"interval": str},
+}
+
+# Keys that change where and how a run executes, not what it computes.
+NOT_SCIENTIFIC = (
+    "name",
+    "resume",
+    "logger",
+    "callbacks",
+    "device",
+    "data.root",
+    "data.download",
+    "data.cache_dir",
+    "data.decode_workers",
+    "data.eval_batch_size",
+)
+
+
+def is_scientific(key: str) -> bool:
+    """Whether changing ``key`` (dotted) changes what a run computes."""
+    return not any(key == k or key.startswith(k + ".") for k in NOT_SCIENTIFIC)
+
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _above(low: float) -> Check:
+    return (lambda v: v > low, f"a number above {low:g}")
+
+
+def _at_least(low: int) -> Check:
+    return (lambda v: v >= low, f"at least {low}")
+
+
+def _between(low: float, high: float) -> Check:
+    return (lambda v: low < v < high, f"a fraction above {low:g} and below {high:g}")
+
+
+def _one_of(*choices: str) -> Check:
+    return (lambda v: v in choices, "one of " + ", ".join(choices))
+
+
+CHECKS: dict[str, Check] = {
+    "seed": _at_least(0),
+    "data.source": _one_of("cifar10", "digits", "image_folder"),
+    "data.image_size": _at_least(1),
+    "data.decode_workers": _at_least(1),
+    "data.images_per_class": _at_least(2),
+    "data.split": _one_of("by_image", "article", "kfold"),
+    "data.val_fraction": _between(0, 1),
+    "data.test_fraction": _between(0, 1),
+    "data.folds": _at_least(2),
+    "data.fold": _at_least(0),
+    "data.triplets": _one_of("article", "fixed", "resampled"),
+    "data.negatives_per_class": _at_least(1),
+    "data.batch_size": _at_least(1),
+    "data.eval_batch_size": _at_least(1),
+    "data.augment.crop_padding": _at_least(0),
+    "model.embedding_dim": _at_least(1),
+    "model.width": _at_least(1),
+    "loss.margin": _above(0),
+    "loss.koleo_weight": _at_least(0),
+    "loss.koleo_over": _one_of("all", "anchors", "per_role"),
+    "loss.koleo_neighbours": _at_least(1),
+    "accumulation.mode": _one_of("naive"),
+    "optimizer.lr": _above(0),
+    "optimizer.weight_decay": _at_least(0),
+    "scheduler.interval": _one_of("step", "epoch"),
+    "device.accelerator": _one_of("auto", "cpu", "cuda", "mps"),
+    "device.devices": _at_least(1),
+    "device.precision": _one_of("32-true", "64-true", "bf16-mixed", "16-mixed"),
+    "trainer.max_epochs": _at_least(1),
+    "trainer.accumulate_grad_batches": _at_least(1),
+    "trainer.gradient_clip_val": _above(0),
+    "trainer.gradient_clip_algorithm": _one_of("norm", "value"),
+    "trainer.limit_train_batches": _above(0),
+    "callbacks.checkpoint_every": _at_least(1),
+    "callbacks.checkpoint_every_steps": _at_least(1),
+    "callbacks.heartbeat_seconds": _above(0),
+    "callbacks.collapse_cosine": _between(0, 1),
+    "evaluation.koleo_triplets": _at_least(1),
+}
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the closest of ``choices``, or an empty string."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def schema_keys() -> list[str]:
+    """Every dotted key that the typed schema knows (arguments of targets not included)."""
+
+    def walk(cls: type, prefix: str) -> Iterator[str]:
+        for f in fields(cls):
+            kind = get_type_hints(cls)[f.name]
+            yield prefix + f.name
+            if is_dataclass(kind):
+                yield from walk(kind, prefix + f.name + ".")  # type: ignore[arg-type]
+
+    keys = list(walk(Config, ""))
+    return keys + [f"{group}.{key}" for group, own in OWN_KEYS.items() for key in own]
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as ``{"data.batch_size": 64, ...}``; lists stay values."""
+    if not isinstance(node, Mapping) or (not node and prefix):
+        return {prefix: node}
+    out: dict[str, Any] = {}
+    for key, value in node.items():
+        out |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return out
+
+
+def validate(composed: DictConfig | dict[str, Any]) -> Config:
+    """The composed configuration as a frozen :class:`Config`.
+
+    Raises:
+        ConfigError: for an unknown key, a wrong type, a value out of range or an impossible
+            combination; the message is one line naming the key, the value and what is accepted.
+    """
+    try:
+        plain = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
+        merged = OmegaConf.merge(_writable(OmegaConf.structured(Config)), plain)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error)) from None
+    assert isinstance(config, Config)
+    values = flatten(OmegaConf.to_container(merged))
+    for group, own in OWN_KEYS.items():
+        for key, kind in own.items():
+            if f"{group}.{key}" in values:
+                _check_type(f"{group}.{key}", values[f"{group}.{key}"], kind)
+    for key, (accepts, expected) in CHECKS.items():
+        value = values.get(key)
+        if value is None:
+            continue
+        try:
+            good = accepts(value)
+        except TypeError:
+            good = False
+        if not good:
+            choices = expected.removeprefix("one of ").split(", ") if expected.startswith("one of") else []
+            raise ConfigError(f"{key}={value}: expected {expected}{nearest(str(value), choices)}")
+    _check_combinations(config)
+    return config
+
+
+def _writable(schema: DictConfig) -> DictConfig:
+    """Frozen dataclasses make read-only nodes; the merge that fills them in needs to write."""
+    OmegaConf.set_readonly(schema, False)
+    for key in schema:
+        if OmegaConf.is_dict(schema[key]):
+            _writable(schema[key])
+    return schema
+
+
+def _one_line(error: OmegaConfBaseException) -> str:
+    key = error.full_key or ""
+    text = str(error).splitlines()[0]
+    if "not in" in text and key:
+        return f"unknown key {key!r}{nearest(key, schema_keys())}"
+    if "Missing mandatory value" in text:
+        return f"{key}: a value is required (write {key}=VALUE)"
+    return f"{key}: {text}" if key and key not in text else text
+
+
+def _check_combinations(config: Config) -> None:
+    data = config.data
+    if data.split == "kfold" and data.fold >= data.folds:
+        raise ConfigError(
+            f"data.fold={data.fold}: expected a fold from 0 to {data.folds - 1} (data.folds={data.folds})"
+        )
+    if data.split == "article" and data.triplets != "article":
+        raise ConfigError(
+            f"data.triplets={data.triplets}: data.split=article splits the article's own triplets;"
+            " expected data.triplets=article"
+        )
+    if data.source == "image_folder" and not data.root:
+        raise ConfigError("data.root: data=image_folder needs a folder (write data.root=PATH)")
+    for name in ("mean", "std"):
+        value = getattr(data, name)
+        if value is not None and len(value) != 3:
+            raise ConfigError(f"data.{name}={value}: expected 3 numbers, one a channel")
+    if (data.mean is None) != (data.std is None):
+        raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
+    if data.std is not None and min(data.std) <= 0:
+        raise ConfigError(f"data.std={data.std}: expected numbers above 0")
+    for group in TARGETS:
+        if group != "scheduler" and not getattr(config, group).get("_target_"):
+            raise ConfigError(f"{group}._target_: expected the dotted path of what to build, found nothing")
+
+
+def _check_type(key: str, value: Any, annotation: Any) -> None:
+    """Refuse ``value`` where ``annotation`` is made of bool, int, float, str and None and does not fit."""
+    kinds = set(get_args(annotation)) if get_origin(annotation) is not None else {annotation}
+    if not kinds <= {bool, int, float, str, type(None)}:
+        return
+    if value is None and type(None) in kinds:
+        return
+    if isinstance(value, bool):
+        good = bool in kinds
+    elif isinstance(value, int):
+        good = bool(kinds & {int, float})
+    else:
+        good = type(value) in kinds
+    if not good:
+        names = " or ".join(sorted("null" if k is type(None) else k.__name__ for k in kinds))
+        raise ConfigError(f"{key}={value}: expected {names}, found {type(value).__name__}")
+
+
+def check_targets(config: Config) -> None:
+    """Check the arguments of every ``_target_`` against its signature (this imports the targets).
+
+    Raises:
+        ConfigError: for a target that cannot be found, an argument it does not take, one it needs
+            and was not given, or one of the wrong plain type.
+    """
+    from hydra.utils import get_object
+
+    for group, supplied in TARGETS.items():
+        node = getattr(config, group)
+        path = node.get("_target_")
+        if not path:
+            continue
+        try:
+            target = get_object(path)
+        except Exception as error:  # whatever importing a named path may raise
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{group}._target_={path}: cannot be imported ({reason})") from None
+        signature = inspect.signature(target)
+        try:
+            hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        except (NameError, TypeError):
+            hints = {}
+        parameters = {
+            name: p
+            for name, p in signature.parameters.items()
+            if name not in supplied and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        }
+        own = OWN_KEYS.get(group, {})
+        given = {k: v for k, v in node.items() if k != "_target_" and k not in own}
+        for key, value in given.items():
+            if key not in parameters:
+                known = [f"{group}.{k}" for k in [*parameters, *own]]
+                raise ConfigError(
+                    f"unknown key {f'{group}.{key}'!r}: {path} takes "
+                    f"{', '.join([*parameters, *own]) or 'no arguments'}{nearest(f'{group}.{key}', known)}"
+                )
+            if key in hints:
+                _check_type(f"{group}.{key}", value, hints[key])
+        for key, parameter in parameters.items():
+            if parameter.default is parameter.empty and key not in given:
+                raise ConfigError(f"{group}.{key}: {path} needs it (write {group}.{key}=VALUE)")
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain dictionaries, lists and numbers."""
+    container = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items()}

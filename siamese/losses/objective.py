@@ -1,0 +1,45 @@
+"""What a run minimises: any loss in the convention, plus KoLeo, with each term by its name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from siamese.losses.koleo import KoLeo
+
+
+class Objective(nn.Module):
+    """``loss + koleo_weight · KoLeo``, computed in float32 (float64 stays) with autocast off.
+
+    ``terms`` names what is added up: the loss under its own name, and ``koleo`` unweighted, when
+    its weight is not 0.
+    """
+
+    def __init__(self, name: str, loss: nn.Module, koleo: KoLeo, koleo_weight: float) -> None:
+        super().__init__()
+        self.name, self.base, self.koleo, self.koleo_weight = name, loss, koleo, koleo_weight
+
+    @property
+    def terms(self) -> list[str]:
+        return [self.name, "koleo"] if self.koleo_weight else [self.name]
+
+    @property
+    def batch_dependent(self) -> bool:
+        """Whether the value depends on which embeddings are seen at once, not only on each tuple."""
+        return bool(self.koleo_weight) or getattr(self.base, "batch_dependent", True)
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to minimise, and its terms by name."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            z = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+            terms = {self.name: self.base(z, labels, indices_tuple)}
+            if self.koleo_weight:
+                terms["koleo"] = self.koleo(z, labels, indices_tuple)
+            return self.total(terms), terms
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of ``terms``."""
+        total = terms[self.name]
+        return total + self.koleo_weight * terms["koleo"] if "koleo" in terms else total

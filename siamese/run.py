@@ -1,0 +1,293 @@
+"""One run, from its configuration to a complete run directory."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from siamese import figures
+from siamese.accumulation import statement
+from siamese.artifacts import RunDirectory, read_json, release
+from siamese.callbacks import ProgressBar, Recorder
+from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, loads, newest
+from siamese.command_line import Interrupted, job_config
+from siamese.config import OWN_KEYS, Config, ConfigError, RunError, check_targets, validate
+from siamese.data import TripletData, load
+from siamese.evaluation import METRICS, roc
+from siamese.losses import KoLeo, Objective
+from siamese.module import SiameseModule
+from siamese.report import results_table
+from siamese.resume import resumed_config
+
+log = logging.getLogger(__name__)
+
+
+def check(composed: DictConfig) -> Config:
+    """The configuration that a command asks for, found fit to run on this machine.
+
+    Raises:
+        ConfigError: see :func:`siamese.config.validate`, :func:`siamese.config.check_targets` and
+            :func:`siamese.resume.resumed_config`; or for a device that is not there.
+    """
+    plain = job_config(composed)
+    config = validate(plain) if plain.resume is None else resumed_config(plain)
+    check_targets(config)
+    _check_device(config)
+    return config
+
+
+def train(composed: DictConfig) -> None:
+    """Train, evaluate and record one run in Hydra's output directory.
+
+    Raises:
+        ConfigError: for what cannot be run as it stands.
+        RunError: for what fails while running.
+        Interrupted: when a signal stopped it; last.ckpt is then usable.
+    """
+    config = check(composed)
+    run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
+    with StopRequest() as stop:
+        try:
+            run.status("running")
+            _train(config, run, stop, resuming=composed.resume is not None)
+            run.status("completed")
+        except (ConfigError, RunError) as error:
+            log.error("%s", error)
+            run.status("failed", error=str(error))
+            raise
+        except (Interrupted, KeyboardInterrupt):
+            log.warning("interrupted; go on with: python train.py resume=%s", run.path)
+            run.status("interrupted")
+            raise
+        except BaseException as error:
+            log.error("%s", traceback.format_exc())
+            run.status("failed", error=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            release(run.path)
+
+
+def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bool) -> None:
+    _quieten()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = TripletData(load(config.data, config.seed), config.data, config.seed)
+    module = build(config, data)
+    recorder = Recorder(run, config.callbacks)
+    checkpoints = Checkpoints(
+        run,
+        stop,
+        recorder.require_finite,
+        config.callbacks.checkpoint_every,
+        config.callbacks.checkpoint_every_steps,
+    )
+    trainer = make_trainer(config, run.path, [recorder, checkpoints])
+    _check_koleo_rows(config, module.objective, data)
+    if resuming:
+        _check_same_data(run, data)
+        run.resume(config)
+    else:
+        run.begin(config, {"device": _device_facts(trainer), **data.facts()})
+        _draw_samples(run, data)
+    log.info("%s", run.path)
+    log.info("%s", statement(config, module.objective, trainer.world_size))
+    start = newest(run.checkpoints) if resuming else None
+    if resuming:
+        log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
+    trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    run.status("running")
+    summary = _evaluate(config, run, module, data, checkpoints.best["epoch"])
+    if recorder.collapsed is not None:
+        summary["val/collapsed"] = _entry(1.0, "validation", recorder.collapsed, "min")
+    summary |= _training_entries(run, module.objective)
+    run.figure("loss_curves", figures.loss_curves(run.history(), ["loss", *module.objective.terms]))
+    run.summary(summary)
+    results_table(run, summary)
+
+
+def build(config: Config, data: TripletData) -> SiameseModule:
+    """The module that ``config`` describes, for ``data``."""
+    net = instantiate(config.model, mean=data.mean, std=data.std)
+    if config.device.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    own = OWN_KEYS["loss"]
+    base = instantiate({k: v for k, v in config.loss.items() if k not in own})
+    koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
+    name = "".join("_" * (i > 0 and c.isupper()) + c.lower() for i, c in enumerate(type(base).__name__))
+    objective = Objective(name.removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
+    return SiameseModule(
+        net,
+        objective,
+        data,
+        instantiate(config.optimizer, _partial_=True),
+        lambda optimizer, steps: _schedule(config, optimizer, steps),
+        rescale_last_window=config.accumulation.rescale_last_window,
+        koleo_triplets=config.evaluation.koleo_triplets,
+    )
+
+
+def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's Trainer for ``config``; without callbacks, for evaluation alone."""
+    device, trainer = config.device, config.trainer
+    progress: list[pl.Callback] = [ProgressBar(leave=False)] if config.callbacks.progress_bar and callbacks else []
+    return pl.Trainer(
+        accelerator=device.accelerator,
+        devices=device.devices,
+        strategy=device.strategy,
+        precision=device.precision,  # type: ignore[arg-type]
+        max_epochs=trainer.max_epochs,
+        accumulate_grad_batches=trainer.accumulate_grad_batches,
+        gradient_clip_val=trainer.gradient_clip_val,
+        gradient_clip_algorithm=trainer.gradient_clip_algorithm if trainer.gradient_clip_val else None,
+        limit_train_batches=trainer.limit_train_batches,
+        deterministic=trainer.deterministic,
+        detect_anomaly=trainer.detect_anomaly,
+        num_sanity_val_steps=-1,  # the whole validation, as epoch 0
+        logger=instantiate(config.logger) if config.logger.get("_target_") and callbacks else False,
+        callbacks=callbacks + progress,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=directory,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_checkpointing=bool(callbacks),
+        enable_progress_bar=bool(progress),
+    )
+
+
+def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, Any] | None:
+    """Lightning's description of the scheduler; null ``T_max`` and ``total_steps`` span the run."""
+    if not config.scheduler.get("_target_"):
+        return None
+    span = steps if config.scheduler["interval"] == "step" else config.trainer.max_epochs
+    spans = {k: span for k in ("T_max", "total_steps") if k in config.scheduler and config.scheduler[k] is None}
+    own = OWN_KEYS["scheduler"]
+    arguments = {k: v for k, v in config.scheduler.items() if k not in own} | spans
+    scheduler = instantiate(arguments, _partial_=True)(optimizer)
+    return {"scheduler": scheduler, "interval": config.scheduler["interval"]}
+
+
+def _evaluate(
+    config: Config, run: RunDirectory, module: SiameseModule, data: TripletData, epoch: int
+) -> dict[str, dict[str, Any]]:
+    """Evaluate best.ckpt on validation and test images; write their arrays and figures."""
+    best = loads(run.checkpoints / "best.ckpt")
+    if best is None:
+        raise RunError(f"{run.checkpoints / 'best.ckpt'}: cannot be read")
+    module.load_state_dict(best["state_dict"])
+    trainer = make_trainer(config, run.path, [])
+    summary: dict[str, dict[str, Any]] = {}
+    curves = {}
+    for part, prefix in (("validation", "val"), ("test", "test")):
+        evaluate = trainer.validate if part == "validation" else trainer.test
+        evaluate(module, datamodule=data, verbose=False)
+        index = data.parts[part]
+        triplets = np.searchsorted(index, data.triplets[part])
+        run.arrays(
+            part,
+            embeddings=module.embeddings.numpy(),
+            labels=data.source.labels.numpy()[index],
+            ids=data.source.ids[index],
+            class_names=np.array(data.source.class_names),
+            triplets=triplets,
+        )
+        fpr, tpr = (rate.numpy() for rate in roc(module.embeddings, torch.from_numpy(triplets)))
+        run.arrays(f"roc_{part}", fpr=fpr, tpr=tpr)
+        curves[part] = (fpr, tpr, module.measured["auc"])
+        for name, value in module.measured.items():
+            summary[f"{prefix}/{name}"] = _entry(value, part, epoch, METRICS.get(name, "min"))
+    run.figure("roc", figures.roc_curves(curves))
+    return summary
+
+
+def _training_entries(run: RunDirectory, objective: Objective) -> dict[str, dict[str, Any]]:
+    last = run.history()[-1]
+    found = {}
+    for name in ("loss", *objective.terms):
+        depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base.batch_dependent)
+        value = float(last[f"train/{name}"])
+        found[f"train/{name}"] = _entry(value, "train", int(last["epoch"]), "min", bool(depends))
+    return found
+
+
+def _entry(value: float, split: str, epoch: int, direction: str, batch_dependent: bool = False) -> dict[str, Any]:
+    return {
+        "value": value,
+        "split": split,
+        "epoch": epoch,
+        "direction": direction,
+        "batch_dependent": batch_dependent,
+    }
+
+
+def _draw_samples(run: RunDirectory, data: TripletData) -> None:
+    source, names = data.source, data.source.class_names
+    images, labels = source.images.numpy(), source.labels.numpy()
+    train = data.parts["train"]
+    per_class = [train[labels[train] == label][:5] for label in range(len(names))]
+    run.figure("samples", figures.sample_grid([images[i] for i in per_class], names))
+    triplets = data.epoch(0).triplets[:5].numpy()
+    run.figure("triplets", figures.triplet_grid(images[triplets], [[names[i] for i in labels[t]] for t in triplets]))
+
+
+def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -> None:
+    """Refuse a micro-batch in which KoLeo would have too few rows, before it comes up."""
+    if not objective.koleo_weight:
+        return
+    epoch = data.loader
+    last = data.facts()["split"]["train_triplets"] % epoch.batch_size or epoch.batch_size  # type: ignore[index]
+    rows = 3 * last if objective.koleo.over == "all" else last
+    if rows <= objective.koleo.neighbours:
+        raise ConfigError(
+            f"data.batch_size={epoch.batch_size}: the last micro-batch of an epoch has {last} triplets, too few for "
+            f"loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
+        )
+
+
+def _check_same_data(run: RunDirectory, data: TripletData) -> None:
+    before, now = read_json(run.path / "manifest.json"), data.facts()
+    for what in ("data", "split"):
+        found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")  # type: ignore[index]
+        if found != expected:
+            raise ConfigError(
+                f"resume={run.path}: the {what} of the run has changed (fingerprint {found}, expected {expected})"
+            )
+
+
+def _check_device(config: Config) -> None:
+    device = config.device
+    if device.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device.accelerator=cuda: no CUDA device was found here; expected device=auto or device=cpu")
+    if device.accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device.accelerator=mps: no Apple GPU was found here; expected device=auto or device=cpu")
+    if device.precision == "16-mixed" and device.accelerator == "cpu":
+        raise ConfigError("device.precision=16-mixed: the CPU has no float16 training; expected bf16-mixed or 32-true")
+
+
+def _device_facts(trainer: pl.Trainer) -> dict[str, Any]:
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "type": device.type,
+        "name": name,
+        "devices": trainer.world_size,
+        "precision": str(trainer.precision),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _quieten() -> None:
+    """Leave to Lightning's log what is wrong, and to ours what is going on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torchmetrics")
