@@ -14,6 +14,7 @@ from torch import Tensor
 
 from siamese.artifacts import RunDirectory
 from siamese.config import Callbacks, RunError
+from siamese.module import SiameseModule
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class Recorder(pl.Callback):
             self.require_finite()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SiameseModule)
         if trainer.state.fn != "fit":
             return
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
@@ -111,7 +113,7 @@ class Recorder(pl.Callback):
         for name, value in measured.items():
             if not math.isfinite(value):
                 raise RunError(f"{name} is {value} at epoch {epoch}; checkpoints/ holds the last good state")
-        train: dict[str, float] = {}
+        train: dict[str, float | None] = {f"train/{name}": None for name in ("loss", *pl_module.objective.terms)}
         if epoch and self._sums is not None:
             means = (self._sums / self._tuples).tolist()
             train = {f"train/{name}": mean for name, mean in zip(self._names, means, strict=True)}
@@ -119,7 +121,7 @@ class Recorder(pl.Callback):
         row: dict[str, Any] = {"epoch": epoch, "step": trainer.global_step, "images": self._images}
         row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"]} | train | measured | {"seconds": round(seconds, 3)}
         self.run.add_epoch(row)
-        shown = {k: row[k] for k in ("train/loss", "val/loss", "val/auc") if k in row}
+        shown = {k: row[k] for k in ("train/loss", "val/loss", "val/auc") if row[k] is not None}
         log.info(
             "epoch %*d/%d  %s  %.1f s",
             len(str(trainer.max_epochs)),

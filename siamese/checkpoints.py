@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,6 +19,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from siamese.artifacts import RunDirectory, atomic, copy
 from siamese.command_line import Interrupted
 from siamese.config import RunError
+from siamese.module import SiameseModule
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +147,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self.stop.obey()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SiameseModule)
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         epoch, value = trainer.current_epoch + 1, pl_module.measured[MONITOR]
@@ -167,7 +169,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
 
 def random_state() -> dict[str, Any]:
     """The state of every global generator as primitives and tensors."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
+    name, keys, position, has_gauss, gauss = cast(tuple[str, Any, int, int, float], np.random.get_state(legacy=True))
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

@@ -9,15 +9,16 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from siamese import artifacts
-from siamese.config import ConfigError, RunError, nearest, schema_keys
+from siamese.config import ConfigError, RunError, nearest, schema_keys, validate
 
 BAD_COMMAND, FAILED = 2, 1
 
@@ -70,7 +71,7 @@ def _known_keys() -> list[str]:
     keys = schema_keys() + [d.name for d in conf.iterdir() if d.is_dir()]
     for group in ("model", "loss", "optimizer", "scheduler"):
         for file in (conf / group).glob("*.yaml"):
-            keys += [f"{group}.{key}" for key in OmegaConf.load(file)]
+            keys += [f"{group}.{key}" for key in yaml.safe_load(file.read_text())]
     return sorted(set(keys))
 
 
@@ -86,6 +87,8 @@ class Guard(Callback):
                     f"hydra.run.dir={directory}: already holds a run; go on with it (resume={directory}) "
                     "or choose another directory"
                 )
+            if config.resume is None:
+                validate(job_config(config))  # what needs no import of torch fails without it
             from siamese.run import check
 
             check(job_config(config))
@@ -94,8 +97,8 @@ class Guard(Callback):
 
 def job_config(config: DictConfig) -> DictConfig:
     """The composed configuration without Hydra's own node, its interpolations still resolvable."""
-    plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
-    return OmegaConf.create(plain)  # type: ignore[arg-type]
+    job = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+    return cast(DictConfig, OmegaConf.create(OmegaConf.to_container(job, resolve=True)))
 
 
 class Console(logging.Handler):

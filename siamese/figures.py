@@ -60,8 +60,9 @@ def sample_grid(images: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
     """One row a class: ``images[i]`` uint8 [k, 3, H, W] of class ``names[i]``."""
     columns = max(len(row) for row in images)
     figure, axes = plt.subplots(
-        len(images), columns, figsize=(1.2 + columns * 0.9, len(images) * 0.9), squeeze=False, layout="constrained"
+        len(images), columns, figsize=(1.1 + columns * 0.75, len(images) * 0.75), squeeze=False, layout="constrained"
     )
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
     for row, pictures, name in zip(axes, images, names, strict=True):
         for axis in row:
             axis.set_axis_off()
@@ -73,9 +74,7 @@ def sample_grid(images: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
 
 def triplet_grid(images: np.ndarray, names: Sequence[Sequence[str]]) -> Figure:
     """One row a triplet: ``images`` uint8 [T, 3, 3, H, W], with the class names of each role."""
-    figure, axes = plt.subplots(
-        len(images), 3, figsize=(4.2, 1.45 * len(images)), squeeze=False, layout="constrained"
-    )
+    figure, axes = plt.subplots(len(images), 3, figsize=(4.2, 1.45 * len(images)), squeeze=False, layout="constrained")
     for i, (row, triplet, classes) in enumerate(zip(axes, images, names, strict=True)):
         for axis, picture, name, role in zip(row, triplet, classes, ("anchor", "positive", "negative"), strict=True):
             axis.imshow(picture.transpose(1, 2, 0))

@@ -74,7 +74,7 @@ def _read(run: Path) -> Config:
         version = artifacts.read_json(run / "manifest.json").get("schema_version")
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise ConfigError(
-                f"resume={run}: its schema_version is {version}; this version of the program reads up to {SCHEMA_VERSION}"
+                f"resume={run}: its schema_version is {version}; this program reads up to {SCHEMA_VERSION}"
             )
         return validate(yaml.safe_load((run / "config.resolved.yaml").read_text()))
     except (OSError, ValueError, yaml.YAMLError, RunError) as error:
@@ -110,7 +110,7 @@ def _refuse_foreign_targets(own: Config, asked: dict[str, Any]) -> None:
     conf = Path(__file__).parent.parent / "conf"
     for group in (*TARGETS, "logger"):
         target = getattr(own, group).get("_target_")
-        known = {OmegaConf.load(file).get("_target_") for file in (conf / group).glob("*.yaml")}
+        known = {yaml.safe_load(file.read_text()).get("_target_") for file in (conf / group).glob("*.yaml")}
         if target is not None and target not in known and f"{group}._target_" not in asked:
             raise ConfigError(
                 f"{group}._target_={target}: the run directory names it and conf/{group} does not; to trust it, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 import warnings
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import rich
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import nn
 
 from siamese import figures
 from siamese.accumulation import statement
@@ -140,7 +139,8 @@ def build(config: Config, data: TripletData) -> SiameseModule:
 def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer for ``config``; without callbacks, for evaluation alone."""
     device, trainer = config.device, config.trainer
-    progress: list[pl.Callback] = [ProgressBar(leave=False)] if config.callbacks.progress_bar and callbacks else []
+    shown = config.callbacks.progress_bar and bool(callbacks) and rich.get_console().is_terminal
+    progress: list[pl.Callback] = [ProgressBar(leave=False)] if shown else []
     return pl.Trainer(
         accelerator=device.accelerator,
         devices=device.devices,

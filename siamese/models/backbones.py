@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import URLError
@@ -41,7 +42,9 @@ def vgg11(
                 f"model.pretrained=true: the ImageNet weights of vgg11 could not be downloaded ({error}); "
                 "use model.pretrained=false, or model.weights=FILE with a local state dict"
             ) from None
-        backbone.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")})
+        backbone.load_state_dict(
+            {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
+        )
     return EmbeddingNet(backbone, 512, embedding_dim, mean, std)
 
 
@@ -63,7 +66,7 @@ def conv_small(
     """
     channels = [3, width, 2 * width, 4 * width, 4 * width]
     layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(zip(channels, channels[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(channels)):
         layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU(inplace=True)]
         if i:
             layers.append(nn.MaxPool2d(2))
@@ -87,14 +90,18 @@ def load_weights(backbone: nn.Module, path: str, prefix: str, of: str) -> None:
         reason = str(error).splitlines()[0]
         raise RunError(f"model.weights={path}: could not be read as a state dict ({reason})") from None
     own = backbone.state_dict()
-    given = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} if isinstance(state, dict) else {}
+    given = (
+        {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} if isinstance(state, dict) else {}
+    )
     missing = sorted(own.keys() - given.keys())
     wrong = [
         k for k in own.keys() & given.keys() if not isinstance(given[k], torch.Tensor) or given[k].shape != own[k].shape
     ]
     extra = sorted(given.keys() - own.keys())
     if missing or wrong or extra:
-        kind, names = next((k, n) for k, n in (("lacks", missing), ("has other shapes for", sorted(wrong)), ("also has", extra)) if n)
+        kind, names = next(
+            (k, n) for k, n in (("lacks", missing), ("has other shapes for", sorted(wrong)), ("also has", extra)) if n
+        )
         shown = ", ".join(prefix + n for n in names[:3]) + (", …" if len(names) > 3 else "")
         raise RunError(f"model.weights={path}: not the weights of {of}; it {kind} {shown}")
     backbone.load_state_dict(given)
