@@ -147,7 +147,8 @@ def release(path: Path) -> None:
 
 
 def holds_a_run(path: Path) -> bool:
-    return any((path / name).exists() for name in ("manifest.json", "status.json", ".hydra"))
+    """Whether a run has begun in ``path`` (what stopped before it wrote its manifest left nothing)."""
+    return (path / "manifest.json").exists()
 
 
 def fingerprint(*arrays: np.ndarray | list[str]) -> str:

@@ -94,9 +94,12 @@ class Recorder(pl.Callback):
             epoch, window = self._where
             raise RunError(
                 f"train/loss became NaN or infinite at epoch {epoch}, step {math.ceil(bad / window)} of the epoch "
-                f"(micro-batch {bad:.0f}); checkpoints/ holds the last good state; try a smaller optimizer.lr or "
-                "trainer.gradient_clip_val=1"
+                f"(micro-batch {bad:.0f}); {self._kept()}; try a smaller optimizer.lr or trainer.gradient_clip_val=1"
             )
+
+    def _kept(self) -> str:
+        last = self.run.checkpoints / "last.ckpt"
+        return "checkpoints/last.ckpt holds the last good state" if last.exists() else "there is no checkpoint yet"
 
     # -- validation ----------------------------------------------------------------------------
 
@@ -112,7 +115,7 @@ class Recorder(pl.Callback):
         measured = {f"val/{name}": value for name, value in pl_module.measured.items()}
         for name, value in measured.items():
             if not math.isfinite(value):
-                raise RunError(f"{name} is {value} at epoch {epoch}; checkpoints/ holds the last good state")
+                raise RunError(f"{name} is {value} at epoch {epoch}; {self._kept()}")
         train: dict[str, float | None] = {f"train/{name}": None for name in ("loss", *pl_module.objective.terms)}
         if epoch and self._sums is not None:
             means = (self._sums / self._tuples).tolist()

@@ -113,6 +113,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self.run, self.stop, self.require_finite = run, stop, require_finite
         self.every, self.every_steps = every, every_steps
         self.best: dict[str, Any] = {"value": None, "epoch": None}
+        self.also: list[str] = []  # what else last.ckpt is called
         self._random: dict[str, Any] | None = None
 
     @property
@@ -120,14 +121,16 @@ class Checkpoints(pl.callbacks.Checkpoint):
         return "Checkpoints"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": dict(self.best), "random": random_state()}
+        return {"best": dict(self.best), "also": list(self.also), "random": random_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self._random = state_dict["best"], state_dict["random"]
+        self.best, self.also, self._random = state_dict["best"], state_dict["also"], state_dict["random"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.stop.install()
         self.stop.patient = True
+        if trainer.ckpt_path is not None:  # gone on from; a kill may have come before its other names
+            self._name(Path(trainer.ckpt_path), "last.ckpt", *self.also)
         if self._random is not None:
             restore_random_state(self._random)
 
@@ -143,7 +146,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
             return  # the end of an epoch is saved once it is validated
         due = self.every_steps is not None and trainer.global_step % self.every_steps == 0
         if due or self.stop.signal is not None:
-            self._save(trainer, self.run.checkpoints / "last.ckpt")
+            self._save(trainer)
         self.stop.obey()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -154,17 +157,27 @@ class Checkpoints(pl.callbacks.Checkpoint):
         is_best = self.best["value"] is None or value > self.best["value"]
         if is_best:
             self.best = {"value": value, "epoch": epoch}
-        last = self.run.checkpoints / "last.ckpt"
-        self._save(trainer, last)
-        if is_best:
-            copy(last, self.run.checkpoints / "best.ckpt")
-        if self.every is not None and epoch % self.every == 0:
-            copy(last, self.run.checkpoints / f"epoch-{epoch:04d}.ckpt")
+        is_kept = self.every is not None and epoch % self.every == 0
+        self._save(trainer, *["best.ckpt"] * is_best, *[f"epoch-{epoch:04d}.ckpt"] * is_kept)
         self.stop.obey()
 
-    def _save(self, trainer: pl.Trainer, path: Path) -> None:
+    def _save(self, trainer: pl.Trainer, *also: str) -> None:
+        """Write last.ckpt, and name it ``also``."""
         self.require_finite()
-        trainer.save_checkpoint(path)
+        weights = [w for w in trainer.lightning_module.state_dict().values() if w.is_floating_point()]
+        if not torch.stack([w.isfinite().all() for w in weights]).all():
+            raise RunError(
+                f"the weights became NaN or infinite at epoch {trainer.current_epoch + 1}, step {trainer.global_step} "
+                "of the run, and were not saved; try a smaller optimizer.lr or trainer.gradient_clip_val=1"
+            )
+        self.also = list(also)
+        last = self.run.checkpoints / "last.ckpt"
+        trainer.save_checkpoint(last)
+        self._name(last, *also)
+
+    def _name(self, path: Path, *names: str) -> None:
+        for name in names:
+            copy(path, self.run.checkpoints / name)
 
 
 def random_state() -> dict[str, Any]:

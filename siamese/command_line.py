@@ -3,24 +3,28 @@ command before its run directory is touched. Nothing here imports torch at modul
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from siamese import artifacts
-from siamese.config import ConfigError, RunError, nearest, schema_keys, validate
+from siamese.config import ConfigError, RunError, nearest, one_line, schema, validate
+from siamese.resume import resumed_config
 
 BAD_COMMAND, FAILED = 2, 1
+CONF = Path(__file__).parent.parent / "conf"
 
 
 class Interrupted(BaseException):
@@ -33,6 +37,8 @@ class Interrupted(BaseException):
 @contextlib.contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Turn what a user can cause into one line on stderr and an exit status; let bugs through."""
+    parser_error = argparse.ArgumentParser.error
+    argparse.ArgumentParser.error = _refuse_flag  # type: ignore[assignment, method-assign]
     try:
         yield
     except ConfigError as error:
@@ -41,10 +47,18 @@ def errors_in_one_line() -> Iterator[None]:
         _stop(str(error), FAILED)
     except HydraException as error:
         _stop(explain(error), BAD_COMMAND)
+    except OmegaConfBaseException as error:
+        _stop(one_line(error), BAD_COMMAND)
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be"):  # Hydra's, for model=null
+            raise
+        _stop(_unfit_option() or str(error), BAD_COMMAND)
     except Interrupted as interrupted:
         sys.exit(128 + interrupted.signal)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        argparse.ArgumentParser.error = parser_error  # type: ignore[method-assign]
 
 
 def _stop(message: str, status: int) -> None:
@@ -53,24 +67,51 @@ def _stop(message: str, status: int) -> None:
     sys.exit(status)
 
 
+def _refuse_flag(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """What Hydra's parser of flags does with one that it does not know, in the place of its usage."""
+    flags = re.findall(r"--[\w-]+", parser.format_usage())
+    hints = [hint for word in message.split() if word.startswith("--") and (hint := nearest(word, flags))]
+    raise ConfigError(f"{message}{''.join(hints[:1]) or '; see python train.py --hydra-help'}")
+
+
+def _unfit_option() -> str | None:
+    """The first word of the command line that gives a group something other than a name."""
+    for word in sys.argv[1:]:
+        group, equals, choice = word.lstrip("+").partition("=")
+        if equals and not group:
+            return f"{word!r}: expected GROUP=OPTION or KEY=VALUE"
+        options = sorted(file.stem for file in (CONF / group).glob("*.yaml")) if group else []
+        if options and choice not in options:
+            return _no_such_option(group, choice, options)
+    return None
+
+
+def _no_such_option(group: str, choice: str, options: list[str]) -> str:
+    return f"{group}={choice}: no such option; {group} is one of {', '.join(options)}{nearest(choice, options)}"
+
+
 def explain(error: HydraException) -> str:
     """Hydra's complaint about a command line as one line with the nearest valid choice."""
     text = str(error) or str(error.__cause__)
+    if isinstance(error, OverrideParseException):
+        reason = " ".join(text.partition("See https")[0].split())
+        return f"{error.override!r}: expected GROUP=OPTION or KEY=VALUE ({reason})"
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found[1]
         return f"unknown key {key!r}{nearest(key, _known_keys())}"
     if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*?)\n(?!\t)", text, re.S):
         group, choice = found[2], found[1].rpartition("/")[2]
         options = [o for o in found[3].split() if not o.startswith("_")]
-        return f"{group}={choice}: no such option; {group} is one of {', '.join(options)}{nearest(choice, options)}"
+        return _no_such_option(group, choice, options)
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        text += f" ({str(error.__cause__).splitlines()[0]})"
     return " ".join(line.strip() for line in text.splitlines() if line.strip())[:300]
 
 
 def _known_keys() -> list[str]:
-    conf = Path(__file__).parent.parent / "conf"
-    keys = schema_keys() + [d.name for d in conf.iterdir() if d.is_dir()]
+    keys = [*schema()] + [d.name for d in CONF.iterdir() if d.is_dir()]
     for group in ("model", "loss", "optimizer", "scheduler"):
-        for file in (conf / group).glob("*.yaml"):
+        for file in (CONF / group).glob("*.yaml"):
             keys += [f"{group}.{key}" for key in yaml.safe_load(file.read_text())]
     return sorted(set(keys))
 
@@ -82,16 +123,18 @@ class Guard(Callback):
         with errors_in_one_line():
             HydraConfig.instance().set_config(config)  # what interpolations such as ${hydra:...} read
             directory = Path(str(OmegaConf.select(config, "hydra.run.dir")))
+            if config.resume is None and not str(OmegaConf.select(config, "hydra.run.dir")):
+                raise ConfigError("hydra.run.dir: expected a folder to write into, found nothing")
             if config.resume is None and artifacts.holds_a_run(directory):
                 raise ConfigError(
                     f"hydra.run.dir={directory}: already holds a run; go on with it (resume={directory}) "
                     "or choose another directory"
                 )
-            if config.resume is None:
-                validate(job_config(config))  # what needs no import of torch fails without it
+            command = job_config(config)
+            validate(command) if config.resume is None else resumed_config(command)  # fails before torch is imported
             from siamese.run import check
 
-            check(job_config(config))
+            check(command)
             artifacts.claim(directory)
 
 

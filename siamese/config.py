@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+import pkgutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf, ValueNode
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 SCHEMA_VERSION = 1
 
@@ -122,12 +125,17 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "loss": (),
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
+    "logger": (),
 }
+OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
 # Keys of those groups that are ours, not the target's.
 OWN_KEYS: dict[str, dict[str, type]] = {
     "loss": {"koleo_weight": float, "koleo_over": str, "koleo_neighbours": int},
     "scheduler": {"interval": str},
 }
+
+# Arguments of a scheduler that, where they are null, are the length of the run.
+SPANS = ("T_max", "total_steps")
 
 # Keys that change where and how a run executes, not what it computes.
 NOT_SCIENTIFIC = (
@@ -135,7 +143,9 @@ NOT_SCIENTIFIC = (
     "resume",
     "logger",
     "callbacks",
-    "device",
+    "device.accelerator",
+    "device.strategy",
+    "device.channels_last",
     "data.root",
     "data.download",
     "data.cache_dir",
@@ -169,7 +179,7 @@ def _one_of(*choices: str) -> Check:
 
 
 CHECKS: dict[str, Check] = {
-    "seed": _at_least(0),
+    "seed": (lambda v: 0 <= v < 2**32, f"a number from 0 to {2**32 - 1}"),
     "data.source": _one_of("cifar10", "digits", "image_folder"),
     "data.image_size": _at_least(1),
     "data.decode_workers": _at_least(1),
@@ -193,6 +203,7 @@ CHECKS: dict[str, Check] = {
     "accumulation.mode": _one_of("naive"),
     "optimizer.lr": _above(0),
     "optimizer.weight_decay": _at_least(0),
+    "scheduler.step_size": _at_least(1),
     "scheduler.interval": _one_of("step", "epoch"),
     "device.accelerator": _one_of("auto", "cpu", "cuda", "mps"),
     "device.devices": _at_least(1),
@@ -201,7 +212,10 @@ CHECKS: dict[str, Check] = {
     "trainer.accumulate_grad_batches": _at_least(1),
     "trainer.gradient_clip_val": _above(0),
     "trainer.gradient_clip_algorithm": _one_of("norm", "value"),
-    "trainer.limit_train_batches": _above(0),
+    "trainer.limit_train_batches": (
+        lambda v: v >= 1 if isinstance(v, int) else 0 < v <= 1,
+        "a fraction above 0.0 and up to 1.0, or a whole number from 1 (of micro-batches)",
+    ),
     "callbacks.checkpoint_every": _at_least(1),
     "callbacks.checkpoint_every_steps": _at_least(1),
     "callbacks.heartbeat_seconds": _above(0),
@@ -212,22 +226,23 @@ CHECKS: dict[str, Check] = {
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the closest of ``choices``, or an empty string."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    others = [choice for choice in choices if not word.startswith(f"{choice}.")]  # its own group is no correction
+    found = difflib.get_close_matches(word, others, n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-def schema_keys() -> list[str]:
-    """Every dotted key that the typed schema knows (arguments of targets not included)."""
+def schema() -> dict[str, Any]:
+    """The type of every dotted key that the typed schema knows (arguments of targets not included)."""
 
-    def walk(cls: type, prefix: str) -> Iterator[str]:
+    def walk(cls: type, prefix: str) -> Iterator[tuple[str, Any]]:
         for f in fields(cls):
             kind = get_type_hints(cls)[f.name]
-            yield prefix + f.name
+            yield prefix + f.name, kind
             if is_dataclass(kind):
                 yield from walk(kind, prefix + f.name + ".")  # type: ignore[arg-type]
 
-    keys = list(walk(Config, ""))
-    return keys + [f"{group}.{key}" for group, own in OWN_KEYS.items() for key in own]
+    own = {f"{group}.{key}": kind for group, keys in OWN_KEYS.items() for key, kind in keys.items()}
+    return dict(walk(Config, "")) | own
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -249,16 +264,21 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
     """
     try:
         plain = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
+        _check_groups(plain)
         merged = OmegaConf.merge(_writable(OmegaConf.structured(Config)), plain)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(one_line(error)) from None
     assert isinstance(config, Config)
     values = flatten(OmegaConf.to_container(merged))
     for group, own in OWN_KEYS.items():
         for key, kind in own.items():
             if f"{group}.{key}" in values:
                 _check_type(f"{group}.{key}", values[f"{group}.{key}"], kind)
+    for key, value in values.items():
+        numbers = value if isinstance(value, list) else [value]
+        if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
+            raise ConfigError(f"{key}={value}: expected a finite number")
     for key, (accepts, expected) in CHECKS.items():
         value = values.get(key)
         if value is None:
@@ -283,11 +303,29 @@ def _writable(schema: DictConfig) -> DictConfig:
     return schema
 
 
-def _one_line(error: OmegaConfBaseException) -> str:
+def _check_groups(plain: Any, prefix: str = "", cls: type = Config) -> None:
+    """Refuse a lone value where the schema has a group of keys."""
+    for f in fields(cls):
+        kind, key = get_type_hints(cls)[f.name], prefix + f.name
+        if f.name not in plain or not (is_dataclass(kind) or get_origin(kind) is dict):
+            continue
+        value = plain[f.name]
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}={_shown(value)}: expected keys below it ({key}.KEY=VALUE), found {_kind(value)}")
+        if is_dataclass(kind):
+            _check_groups(value, f"{key}.", kind)  # type: ignore[arg-type]
+
+
+def one_line(error: OmegaConfBaseException) -> str:
+    """OmegaConf's complaint as one line in the words of :func:`validate`."""
     key = error.full_key or ""
     text = str(error).splitlines()[0]
+    kinds = schema()
     if "not in" in text and key:
-        return f"unknown key {key!r}{nearest(key, schema_keys())}"
+        return f"unknown key {key!r}{nearest(key, kinds)}"
+    if isinstance(error, ValidationError) and key in kinds:
+        value = error.value._value() if isinstance(error.value, ValueNode) else error.value
+        return _mistyped(key, value, kinds[key])
     if "Missing mandatory value" in text:
         return f"{key}: a value is required (write {key}=VALUE)"
     return f"{key}: {text}" if key and key not in text else text
@@ -315,26 +353,67 @@ def _check_combinations(config: Config) -> None:
     if data.std is not None and min(data.std) <= 0:
         raise ConfigError(f"data.std={data.std}: expected numbers above 0")
     for group in TARGETS:
-        if group != "scheduler" and not getattr(config, group).get("_target_"):
+        if group not in OPTIONAL_TARGETS and not getattr(config, group).get("_target_"):
             raise ConfigError(f"{group}._target_: expected the dotted path of what to build, found nothing")
 
 
+PLAIN = {NoneType: "null", bool: "bool", int: "int", float: "float", str: "str"}
+
+
 def _check_type(key: str, value: Any, annotation: Any) -> None:
-    """Refuse ``value`` where ``annotation`` is made of bool, int, float, str and None and does not fit."""
-    kinds = set(get_args(annotation)) if get_origin(annotation) is not None else {annotation}
-    if not kinds <= {bool, int, float, str, type(None)}:
-        return
-    if value is None and type(None) in kinds:
-        return
-    if isinstance(value, bool):
-        good = bool in kinds
-    elif isinstance(value, int):
-        good = bool(kinds & {int, float})
-    else:
-        good = type(value) in kinds
-    if not good:
-        names = " or ".join(sorted("null" if k is type(None) else k.__name__ for k in kinds))
-        raise ConfigError(f"{key}={value}: expected {names}, found {type(value).__name__}")
+    """Refuse a ``value`` that ``annotation`` has no place for."""
+    if not _fits(value, annotation):
+        raise ConfigError(_mistyped(key, value, annotation))
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value as YAML has them may be meant for ``annotation``. Text, lists and groups may
+    stand for an object that is made of them; numbers, booleans and null are what they are."""
+    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if kind in (Union, UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if kind is Literal:
+        return value in arguments
+    if kind in PLAIN or kind is None:
+        accepted: dict[Any, tuple[type, ...]] = {None: (NoneType,), float: (int, float)}
+        return type(value) in accepted.get(kind, (kind,))
+    if kind in (list, tuple, Sequence, Collection, Iterable):
+        if not isinstance(value, list):
+            return False
+        if kind is not tuple or ... in arguments:
+            return all(_fits(one, arguments[0]) for one in value if arguments)
+        return len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if kind is Any or not isinstance(kind, type) or isinstance(value, (str, list, dict)):
+        return True
+    return isinstance(value, kind)
+
+
+def _mistyped(key: str, value: Any, annotation: Any) -> str:
+    union = get_origin(annotation) in (Union, UnionType)
+    kinds = get_args(annotation) if union else (annotation,)
+    plain = [k for k in kinds if k in PLAIN or get_origin(k) is not None]
+    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    expected = " or ".join(sorted(_expected(kind) for kind in plain or kinds))
+    return f"{key}={_shown(value)}: expected {expected}, found {_kind(value)}{nearest(str(value), choices)}"
+
+
+def _expected(annotation: Any) -> str:
+    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if kind is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if kind is tuple and arguments and ... not in arguments:
+        return f"a list of {len(arguments)}"
+    if kind in (list, tuple, Sequence, Collection, Iterable):
+        return "a list"
+    return PLAIN.get(kind) or str(getattr(kind, "__name__", kind))
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _kind(value: Any) -> str:
+    return PLAIN.get(type(value)) or ("a list" if isinstance(value, Sequence) else "a group of keys")
 
 
 def check_targets(config: Config) -> None:
@@ -344,18 +423,14 @@ def check_targets(config: Config) -> None:
         ConfigError: for a target that cannot be found, an argument it does not take, one it needs
             and was not given, or one of the wrong plain type.
     """
-    from hydra.utils import get_object
-
     for group, supplied in TARGETS.items():
         node = getattr(config, group)
         path = node.get("_target_")
         if not path:
+            for key in node.keys() - {"_target_"} - OWN_KEYS.get(group, {}).keys():
+                raise ConfigError(f"unknown key {f'{group}.{key}'!r}: {group}._target_ is null, and nothing takes it")
             continue
-        try:
-            target = get_object(path)
-        except Exception as error:  # whatever importing a named path may raise
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{group}._target_={path}: cannot be imported ({reason})") from None
+        target = _find(group, path)
         signature = inspect.signature(target)
         try:
             hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
@@ -375,11 +450,30 @@ def check_targets(config: Config) -> None:
                     f"unknown key {f'{group}.{key}'!r}: {path} takes "
                     f"{', '.join([*parameters, *own]) or 'no arguments'}{nearest(f'{group}.{key}', known)}"
                 )
-            if key in hints:
+            spans_the_run = group == "scheduler" and key in SPANS and value is None
+            if key in hints and not spans_the_run:
                 _check_type(f"{group}.{key}", value, hints[key])
         for key, parameter in parameters.items():
             if parameter.default is parameter.empty and key not in given:
                 raise ConfigError(f"{group}.{key}: {path} needs it (write {group}.{key}=VALUE)")
+
+
+def _find(group: str, path: Any) -> Callable[..., Any]:
+    """What the dotted ``path`` names."""
+    try:
+        target = pkgutil.resolve_name(path)
+    except Exception as error:  # whatever importing a named path may raise
+        reason = " ".join(str(error).split())
+        module = str(path).rpartition(".")[0]
+        try:
+            known = [f"{module}.{other}" for other in dir(pkgutil.resolve_name(module))]
+        except Exception:
+            known = []
+        hint = nearest(str(path), known)
+        raise ConfigError(f"{group}._target_={path}: cannot be imported ({reason}){hint}") from None
+    if not callable(target):
+        raise ConfigError(f"{group}._target_={path}: expected a class or a function, found {type(target).__name__}")
+    return target
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from siamese import artifacts
 from siamese.config import (
     NOT_SCIENTIFIC,
     SCHEMA_VERSION,
+    SPANS,
     TARGETS,
     Config,
     ConfigError,
@@ -35,7 +38,8 @@ def resumed_config(composed: DictConfig) -> Config:
     """
     run = Path(str(composed.resume))
     own = _read(run)
-    asked = _changes_asked(run)
+    said = [str(word) for word in HydraConfig.get().overrides.task if not str(word).startswith("resume=")]
+    asked = _changes_asked(run, said)
     own_values = flatten(to_dict(own))
     for key, value in asked.items():
         if not is_scientific(key) or own_values.get(key) == value:
@@ -47,7 +51,7 @@ def resumed_config(composed: DictConfig) -> Config:
             )
         if not isinstance(value, int) or value < own.trainer.max_epochs:
             raise ConfigError(f"{key}={value}: resume may raise it above {own.trainer.max_epochs}, not lower it")
-        spanning = [k for k in ("T_max", "total_steps") if k in own.scheduler and own.scheduler[k] is None]
+        spanning = [k for k in SPANS if k in own.scheduler and own.scheduler[k] is None]
         if spanning:
             raise ConfigError(
                 f"{key}={value}: the learning rate follows scheduler.{spanning[0]} over the {own.trainer.max_epochs} "
@@ -57,7 +61,7 @@ def resumed_config(composed: DictConfig) -> Config:
     for key, value in asked.items():
         OmegaConf.update(nested, key, value)
     config = validate(nested)
-    _refuse_foreign_targets(own, asked)
+    _refuse_foreign_targets(own, said)
     status = artifacts.read_json(run / "status.json")
     if status.get("state") == "completed" and config.trainer.max_epochs <= own.trainer.max_epochs:
         raise ConfigError(
@@ -81,13 +85,9 @@ def _read(run: Path) -> Config:
         raise ConfigError(f"resume={run}: cannot be read ({' '.join(str(error).split())[:200]})") from None
 
 
-def _changes_asked(run: Path) -> dict[str, Any]:
+def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
     """What the command line says besides ``resume=``: the keys in which composing the run's first
-    command differs from composing it with the new words added."""
-    from hydra import compose
-    from hydra.core.hydra_config import HydraConfig
-
-    said = [str(word) for word in HydraConfig.get().overrides.task if not str(word).startswith("resume=")]
+    command differs from composing it with the words ``said`` added."""
     if not said:
         return {}
     try:
@@ -104,14 +104,15 @@ def _changes_asked(run: Path) -> dict[str, Any]:
     return {key: value for key, value in after.items() if key not in before or before[key] != value}
 
 
-def _refuse_foreign_targets(own: Config, asked: dict[str, Any]) -> None:
+def _refuse_foreign_targets(own: Config, said: list[str]) -> None:
     """A run directory may come from anywhere: what it wants built must be named in conf/ or on the
     command line."""
     conf = Path(__file__).parent.parent / "conf"
     for group in (*TARGETS, "logger"):
         target = getattr(own, group).get("_target_")
         known = {yaml.safe_load(file.read_text()).get("_target_") for file in (conf / group).glob("*.yaml")}
-        if target is not None and target not in known and f"{group}._target_" not in asked:
+        trusted = f"{group}._target_={target}" in [word.lstrip("+") for word in said]
+        if target is not None and target not in known and not trusted:
             raise ConfigError(
                 f"{group}._target_={target}: the run directory names it and conf/{group} does not; to trust it, "
                 f"repeat {group}._target_={target} on the command line"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import traceback
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,20 @@ import pytorch_lightning as pl
 import rich
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.strategies import StrategyRegistry
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamese import figures
 from siamese.accumulation import statement
-from siamese.artifacts import RunDirectory, read_json, release
+from siamese.artifacts import RunDirectory, holds_a_run, read_json, release
 from siamese.callbacks import ProgressBar, Recorder
 from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, loads, newest
 from siamese.command_line import Interrupted, job_config
-from siamese.config import OWN_KEYS, Config, ConfigError, RunError, check_targets, validate
+from siamese.config import OWN_KEYS, SPANS, Config, ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
 from siamese.evaluation import METRICS, roc
 from siamese.losses import KoLeo, Objective
@@ -38,12 +44,14 @@ def check(composed: DictConfig) -> Config:
 
     Raises:
         ConfigError: see :func:`siamese.config.validate`, :func:`siamese.config.check_targets` and
-            :func:`siamese.resume.resumed_config`; or for a device that is not there.
+            :func:`siamese.resume.resumed_config`; for a device that is not there; or for values
+            that the optimizer or the scheduler refuses.
     """
     plain = job_config(composed)
     config = validate(plain) if plain.resume is None else resumed_config(plain)
     check_targets(config)
     _check_device(config)
+    _check_optimization(config)
     return config
 
 
@@ -57,6 +65,10 @@ def train(composed: DictConfig) -> None:
     """
     config = check(composed)
     run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
+    if composed.resume is None and holds_a_run(run.path):
+        raise ConfigError(
+            f"{run.path}: already holds a run; go on with it (resume={run.path}) or choose another directory"
+        )
     with StopRequest() as stop:
         try:
             run.status("running")
@@ -66,6 +78,11 @@ def train(composed: DictConfig) -> None:
             log.error("%s", error)
             run.status("failed", error=str(error))
             raise
+        except MisconfigurationException as error:  # Lightning's, for settings that do not go together
+            message = " ".join(str(error).split())
+            log.error("%s", message)
+            run.status("failed", error=message)
+            raise ConfigError(message) from None
         except (Interrupted, KeyboardInterrupt):
             log.warning("interrupted; go on with: python train.py resume=%s", run.path)
             run.status("interrupted")
@@ -83,6 +100,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = TripletData(load(config.data, config.seed), config.data, config.seed)
     module = build(config, data)
+    _check_image_size(config, module)
     recorder = Recorder(run, config.callbacks)
     checkpoints = Checkpoints(
         run,
@@ -97,8 +115,8 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
         _check_same_data(run, data)
         run.resume(config)
     else:
-        run.begin(config, {"device": _device_facts(trainer), **data.facts()})
         _draw_samples(run, data)
+        run.begin(config, {"device": _device_facts(trainer), **data.facts()})
     log.info("%s", run.path)
     log.info("%s", statement(config, module.objective, trainer.world_size))
     start = newest(run.checkpoints) if resuming else None
@@ -117,11 +135,11 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
 
 def build(config: Config, data: TripletData) -> SiameseModule:
     """The module that ``config`` describes, for ``data``."""
-    net = instantiate(config.model, mean=data.mean, std=data.std)
+    net = make("model", config.model, mean=data.mean, std=data.std)
     if config.device.channels_last:
         net = net.to(memory_format=torch.channels_last)
     own = OWN_KEYS["loss"]
-    base = instantiate({k: v for k, v in config.loss.items() if k not in own})
+    base = make("loss", {k: v for k, v in config.loss.items() if k not in own})
     koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
     name = "".join("_" * (i > 0 and c.isupper()) + c.lower() for i, c in enumerate(type(base).__name__))
     objective = Objective(name.removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
@@ -129,11 +147,25 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         net,
         objective,
         data,
-        instantiate(config.optimizer, _partial_=True),
+        lambda parameters: make("optimizer", config.optimizer, parameters),
         lambda optimizer, steps: _schedule(config, optimizer, steps),
         rescale_last_window=config.accumulation.rescale_last_window,
         koleo_triplets=config.evaluation.koleo_triplets,
     )
+
+
+def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) -> Any:
+    """What ``node`` names in its ``_target_``, made of its other keys and of what is supplied here.
+
+    Raises:
+        ConfigError: when the target refuses them.
+    """
+    try:
+        return instantiate(node, _partial_=True)(*arguments, **supplied)
+    except (TypeError, ValueError, InstantiationException) as error:
+        given = ", ".join(f"{group}.{k}={v}" for k, v in node.items() if k != "_target_")
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{group}: {node['_target_']} refuses {given or 'to be made'} ({reason})") from error
 
 
 def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -154,7 +186,7 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         deterministic=trainer.deterministic,
         detect_anomaly=trainer.detect_anomaly,
         num_sanity_val_steps=-1,  # the whole validation, as epoch 0
-        logger=instantiate(config.logger) if config.logger.get("_target_") and callbacks else False,
+        logger=make("logger", config.logger) if config.logger.get("_target_") and callbacks else False,
         callbacks=callbacks + progress,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=directory,
@@ -170,10 +202,10 @@ def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> d
     if not config.scheduler.get("_target_"):
         return None
     span = steps if config.scheduler["interval"] == "step" else config.trainer.max_epochs
-    spans = {k: span for k in ("T_max", "total_steps") if k in config.scheduler and config.scheduler[k] is None}
+    spans = {k: span for k in SPANS if k in config.scheduler and config.scheduler[k] is None}
     own = OWN_KEYS["scheduler"]
     arguments = {k: v for k, v in config.scheduler.items() if k not in own} | spans
-    scheduler = instantiate(arguments, _partial_=True)(optimizer)
+    scheduler = make("scheduler", arguments, optimizer)
     return {"scheduler": scheduler, "interval": config.scheduler["interval"]}
 
 
@@ -272,6 +304,35 @@ def _check_device(config: Config) -> None:
         raise ConfigError("device.accelerator=mps: no Apple GPU was found here; expected device=auto or device=cpu")
     if device.precision == "16-mixed" and device.accelerator == "cpu":
         raise ConfigError("device.precision=16-mixed: the CPU has no float16 training; expected bf16-mixed or 32-true")
+    strategies = ["auto", *StrategyRegistry.available_strategies()]
+    if device.strategy not in strategies:
+        raise ConfigError(
+            f"device.strategy={device.strategy}: expected auto or one of Lightning's strategies"
+            f"{nearest(device.strategy, strategies)}"
+        )
+
+
+def _check_optimization(config: Config) -> None:
+    """Make the optimizer and its schedule of one parameter, so that what they refuse is known early."""
+    optimizer = make("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1, 1))])
+    schedule = _schedule(config, optimizer, steps=100)
+    if schedule is not None and isinstance(schedule["scheduler"], ReduceLROnPlateau):
+        raise ConfigError(
+            f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
+            "follows steps or epochs"
+        )
+
+
+def _check_image_size(config: Config, module: SiameseModule) -> None:
+    size = config.data.image_size
+    try:
+        with torch.no_grad():
+            copy.deepcopy(module.net).eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"data.image_size={size}: {config.model['_target_']} cannot embed images of this size ({reason})"
+        ) from None
 
 
 def _device_facts(trainer: pl.Trainer) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,28 +38,24 @@ class Epoch(NamedTuple):
 
 
 class TripletLoader:
-    """Micro-batches of an epoch, in its order, resumable at any of them.
+    """Micro-batches of an epoch, in its order, from any of them on.
 
-    The order and the draws are those of the epoch, whatever the batch size. The next epoch to be
-    iterated is ``epoch``; ``state_dict`` holds the micro-batches handed out, so that a loader loaded
-    with it hands out the rest (Lightning saves and restores it).
+    The order and the draws are those of the epoch, whatever the batch size. Which epoch is handed
+    out, and from which micro-batch on, is asked of ``epoch`` and ``position`` when the first is wanted.
     """
 
     def __init__(self, epoch_of: Callable[[int], Epoch], triplets: int, labels: Tensor, batch_size: int) -> None:
         self._epoch_of, self._triplets, self._labels = epoch_of, triplets, labels
         self.batch_size = batch_size
         self.epoch: Callable[[], int] = lambda: 0
-        self._position = 0
-        self._start = 0
+        self.position: Callable[[], int] = lambda: 0
 
     def __len__(self) -> int:
         return -(-self._triplets // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        start, self._start = self._start, 0
         epoch = self._epoch_of(self.epoch())
-        for position in range(start, len(self)):
-            self._position = position + 1
+        for position in range(self.position(), len(self)):
             place = slice(position * self.batch_size, (position + 1) * self.batch_size)
             yield self._batch(epoch.triplets[place], epoch.draws[place])
 
@@ -67,12 +63,6 @@ class TripletLoader:
         index = triplets.t().reshape(-1)
         a, p, n = torch.arange(len(index)).view(3, -1)
         return Batch(index, self._labels[index], (a, p, n), draws.transpose(0, 1).reshape(len(index), -1))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"position": self._position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._start = int(state["position"]) % len(self)
 
 
 class ImageLoader:

@@ -67,12 +67,16 @@ class TripletData(pl.LightningDataModule):
                 f"data.batch_size={data.batch_size}: the training split has only {self._train_count} triplets"
             )
         self.loader = TripletLoader(self.epoch, self._train_count, source.labels, data.batch_size)
-        self.loader.epoch = self._current_epoch
+        self.loader.epoch, self.loader.position = self._current_epoch, self._current_position
         self.mean, self.std = self._moments()
         self._pixels = source.images
 
     def _current_epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
+
+    def _current_position(self) -> int:
+        """The micro-batches of the epoch that are behind us, in this process or one before."""
+        return self.trainer.fit_loop.batch_idx + 1 if self.trainer else 0
 
     def _draw(self, part: str, per_class: int | None, *place: int) -> np.ndarray:
         index = self.parts[part]

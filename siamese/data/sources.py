@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,14 +81,16 @@ def _cifar10(data: Data) -> LabelledImages:
         try:
             parts.append(CIFAR10(root, train=train, download=data.download))
         except OSError as error:  # URLError is one: no network, no space, no permission
+            _check_archive(root / CIFAR10.filename, CIFAR10.tgz_md5)
             raise RunError(
                 f"data.root={root}: CIFAR-10 could not be downloaded there ({error}); "
                 "put cifar-10-python.tar.gz in it, or use data=image_folder data.root=PATH"
             ) from None
-        except Exception as error:  # a damaged archive surfaces as whatever tar, gzip or pickle raise
+        except Exception as error:  # torchvision's word for files that are not there or not as they should be
+            _check_archive(root / CIFAR10.filename, CIFAR10.tgz_md5)
             raise RunError(
                 f"data.root={root}: CIFAR-10 is missing, incomplete or damaged there "
-                f"({' '.join(str(error).split())}); remove cifar-10-* from it to download it anew"
+                f"({' '.join(str(error).split())}); remove cifar-10-* from it, and set data.download=true"
             ) from None
     names = [f"{'train' if part.train else 'test'}/{i:05d}" for part in parts for i in range(len(part.data))]
     pixels = torch.cat([torch.from_numpy(part.data) for part in parts])
@@ -103,6 +106,19 @@ def _cifar10(data: Data) -> LabelledImages:
         np.array(names),
         np.repeat([False, True], [len(part.data) for part in parts]),
     )
+
+
+def _check_archive(archive: Path, expected: str) -> None:
+    """Refuse an archive whose bytes are not the official ones; none is as good."""
+    if not archive.is_file():
+        return
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != expected:
+        raise RunError(
+            f"{archive}: the archive is incomplete or damaged (MD5 {found}, expected {expected}); replace it, or "
+            "remove it and set data.download=true"
+        )
 
 
 def _digits(size: int) -> LabelledImages:

@@ -32,7 +32,7 @@ def verification(embeddings: Tensor, triplets: Tensor) -> dict[str, float]:
     scores, same = _scores(positive, negative)
     return {
         "auc": binary_auroc(scores, same, thresholds=None).item(),
-        "good_triplets": (positive > negative).double().mean().item(),
+        "good_triplets": (scores[same == 1] > scores[same == 0]).double().mean().item(),
         "cos_positive": positive.mean().item(),
         "cos_negative": negative.mean().item(),
         "euclid_positive": _euclid(positive).mean().item(),
@@ -60,8 +60,9 @@ def _cosines(embeddings: Tensor, triplets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scores(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores in [0, 1], as torchmetrics takes them without squashing, and what they should be."""
-    scores = (1 + torch.cat([positive, negative])) / 2
+    """Scores in [0, 1], as torchmetrics takes them without squashing, and what they should be. In
+    float32, so that equal cosines are ties whatever their last bits."""
+    scores = (1 + torch.cat([positive, negative]).float()) / 2
     return scores, torch.cat([torch.ones_like(positive), torch.zeros_like(negative)]).long()
 
 

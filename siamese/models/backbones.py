@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from siamese.config import RunError
 from siamese.models.embedding import EmbeddingNet
@@ -64,16 +63,61 @@ def conv_small(
     Raises:
         RunError: when ``weights`` cannot be read or does not fit.
     """
-    channels = [3, width, 2 * width, 4 * width, 4 * width]
-    layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(channels)):
-        layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU(inplace=True)]
-        if i:
-            layers.append(nn.MaxPool2d(2))
-    backbone = nn.Sequential(*layers)
+    backbone = nn.Sequential(
+        _conv(3, width),
+        _conv(width, 2 * width, pool=True),
+        _conv(2 * width, 4 * width, pool=True),
+        _conv(4 * width, 4 * width, pool=True),
+    )
     if weights is not None:
         load_weights(backbone, weights, prefix="", of=f"conv_small with model.width={width}")
-    return EmbeddingNet(backbone, channels[-1], embedding_dim, mean, std)
+    return EmbeddingNet(backbone, 4 * width, embedding_dim, mean, std)
+
+
+def resnet9(
+    mean: Sequence[float],
+    std: Sequence[float],
+    embedding_dim: int = 128,
+    width: int = 32,
+    weights: str | None = None,
+) -> EmbeddingNet:
+    """Eight 3x3 convolutions with BatchNorm, four of them in two residual blocks (He et al. 2015,
+    equation 1), made for 32x32 images and random weights.
+
+    Args:
+        width: channels of the first; it ends with 8 times as many.
+        weights: start from this state dict of the same backbone.
+
+    Raises:
+        RunError: when ``weights`` cannot be read or does not fit.
+    """
+    backbone = nn.Sequential(
+        _conv(3, width),
+        _conv(width, 2 * width, pool=True),
+        Residual(_conv(2 * width, 2 * width), _conv(2 * width, 2 * width)),
+        _conv(2 * width, 4 * width, pool=True),
+        _conv(4 * width, 8 * width, pool=True),
+        Residual(_conv(8 * width, 8 * width), _conv(8 * width, 8 * width)),
+    )
+    if weights is not None:
+        load_weights(backbone, weights, prefix="", of=f"resnet9 with model.width={width}")
+    return EmbeddingNet(backbone, 8 * width, embedding_dim, mean, std)
+
+
+class Residual(nn.Sequential):
+    """``x + f(x)``, f the layers in sequence."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+def _conv(channels: int, out: int, *, pool: bool = False) -> nn.Sequential:
+    """3x3 convolution, 2x2 max pooling if asked (before the rest, which then has a quarter to do),
+    BatchNorm, ReLU."""
+    pooling = [nn.MaxPool2d(2)] if pool else []
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 3, padding=1, bias=False), *pooling, nn.BatchNorm2d(out), nn.ReLU(inplace=True)
+    )
 
 
 def load_weights(backbone: nn.Module, path: str, prefix: str, of: str) -> None:

@@ -1,0 +1,175 @@
+"""Runs of train.py that die at a named place, and a network that is as random as a network can be.
+
+``python tests/killer.py`` reads one run a line from stdin, as JSON: its ``args``, its ``log`` (where
+stdout and stderr go), and how it ends: ``place`` and ``nth`` (at the nth time it gets to that place
+of :data:`PLACES`), or ``after`` (so many seconds), with ``signal`` (SIGKILL if not given). Each is a
+process of its own, forked from one that has imported everything; its exit status is answered.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import io
+import json
+import os
+import random
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+ROOT = Path(__file__).parent.parent
+
+
+class Noise(nn.Module):
+    """Draws from the global generators of torch, NumPy and Python while training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        shift = torch.tensor([np.random.normal(0, 0.1), random.gauss(0, 0.1)]).to(x)
+        return torch.dropout(x, 0.1, train=True) + shift.repeat(x.shape[1] // 2)[:, None, None]
+
+
+def noisy_conv_small(mean: Any, std: Any, embedding_dim: int = 128, width: int = 32, weights: Any = None) -> nn.Module:
+    """conv_small with :class:`Noise` before its last layer."""
+    from siamese.models import conv_small
+
+    net = conv_small(mean, std, embedding_dim, width, weights)
+    net.backbone = nn.Sequential(net.backbone, Noise())
+    return net
+
+
+Condition = Callable[..., bool]
+BEFORE, AFTER = "before", "after"
+
+
+def _renaming(name: str) -> Condition:
+    return lambda source, target: Path(target).name == name
+
+
+def _doing(what: str) -> Condition:
+    """In the module's steps: the trainer is at ``what``."""
+
+    def condition(module: Any, *_: Any) -> bool:
+        trainer = module.trainer
+        return what == ("epoch 0" if trainer.sanity_checking else trainer.state.fn.value)
+
+    return condition
+
+
+def _always(*_: Any, **__: Any) -> bool:
+    return True
+
+
+# name: what is called (module, dotted name), whether to die before or after, and which calls count
+PLACES: dict[str, tuple[str, str, str, Condition]] = {
+    "before the samples": ("siamese.figures", "sample_grid", BEFORE, _always),
+    "in the validation of epoch 0": ("siamese.module", "SiameseModule.validation_step", BEFORE, _doing("epoch 0")),
+    "before a training step": ("siamese.module", "SiameseModule.training_step", BEFORE, _always),
+    "after a micro-batch": ("siamese.checkpoints", "Checkpoints.on_train_batch_end", AFTER, _always),
+    "in a validation": ("siamese.module", "SiameseModule.validation_step", BEFORE, _doing("fit")),
+    "after a row": ("siamese.artifacts", "RunDirectory.add_epoch", AFTER, _always),
+    "after an epoch": (
+        "siamese.checkpoints",
+        "Checkpoints.on_validation_end",
+        AFTER,
+        lambda _, trainer, __: _doing("fit")(trainer.lightning_module),
+    ),
+    "before a rename": ("os", "replace", BEFORE, _always),
+    "after a rename": ("os", "replace", AFTER, _always),
+    "before last.ckpt is renamed": ("os", "replace", BEFORE, _renaming("last.ckpt")),
+    "after last.ckpt is renamed": ("os", "replace", AFTER, _renaming("last.ckpt")),
+    "before best.ckpt is renamed": ("os", "replace", BEFORE, _renaming("best.ckpt")),
+    "after best.ckpt is renamed": ("os", "replace", AFTER, _renaming("best.ckpt")),
+    "in the final validation": ("siamese.module", "SiameseModule.validation_step", BEFORE, _doing("validate")),
+    "in the final test": ("siamese.module", "SiameseModule.test_step", BEFORE, _doing("test")),
+    "before the summary": ("siamese.artifacts", "RunDirectory.summary", BEFORE, _always),
+    "after the summary": ("siamese.artifacts", "RunDirectory.summary", AFTER, _always),
+}
+
+
+def die_at(place: str, nth: int, number: int) -> None:
+    """Have this process send itself ``number`` when it is at ``place`` for the ``nth`` time."""
+    if place == "half-way through a checkpoint":
+        return _die_writing(nth, number)
+    module, dotted, when, counts = PLACES[place]
+    owner: Any = importlib.import_module(module)
+    *path, name = dotted.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    wrapped, seen = getattr(owner, name), 0
+
+    def wrapper(*args: Any, **keywords: Any) -> Any:
+        nonlocal seen
+        here = counts(*args, **keywords)
+        seen += here
+        if when == BEFORE and here and seen == nth:
+            os.kill(os.getpid(), number)
+        result = wrapped(*args, **keywords)
+        if when == AFTER and here and seen == nth:
+            os.kill(os.getpid(), number)
+        return result
+
+    setattr(owner, name, wrapper)
+    return None
+
+
+def _die_writing(nth: int, number: int) -> None:
+    save, seen = torch.save, 0
+
+    def half(checkpoint: Any, file: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen < nth:
+            save(checkpoint, file)
+            return
+        whole = io.BytesIO()
+        save(checkpoint, whole)
+        file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+        file.flush()
+        os.kill(os.getpid(), number)
+
+    torch.save = half
+
+
+def main() -> None:
+    """Serve; see the module."""
+    sys.path.insert(0, str(ROOT))
+    os.chdir(ROOT)
+    for module in ("siamese.run", "sklearn.datasets", "matplotlib.backends.backend_agg", "pytorch_lightning.loops"):
+        importlib.import_module(module)
+    gc.freeze()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        number = order.get("signal", signal.SIGKILL)
+        child = os.fork()
+        if not child:
+            with open(order["log"], "ab") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+            sys.argv = ["train.py", *order["args"]]
+            if "place" in order:
+                die_at(order["place"], order["nth"], number)
+            runpy.run_path("train.py", run_name="__main__")
+            sys.exit(0)
+        ends = time.monotonic() + order.get("after", float("inf"))
+        while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() >= ends:
+                os.kill(child, number)
+                ends = float("inf")
+            time.sleep(0.002)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
