@@ -45,9 +45,10 @@ sys.path.insert(0, str(ROOT))
 from siamese.artifacts import RunDirectory, release  # noqa: E402
 from siamese.callbacks import Recorder  # noqa: E402
 from siamese.checkpoints import Checkpoints, StopRequest  # noqa: E402
-from siamese.config import Config, validate  # noqa: E402
+from siamese.config import validate  # noqa: E402
 from siamese.data import Batch, LabelledImages, TripletData, load  # noqa: E402
 from siamese.run import build, make_trainer  # noqa: E402
+from siamese.schema import Config  # noqa: E402
 
 BATCH, NOTEBOOK_TRIPLETS, STEPS_A_TURN = 64, 2048, 3
 MEETS = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}
@@ -349,8 +350,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     if min(asked.repeats, asked.epoch_steps) < 1:
         parser.error("--repeats and --epoch-steps: expected at least 1")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torchmetrics")
+    logging.disable(logging.WARNING)  # what a few steps on noise come to is no news
+    warnings.simplefilter("ignore")
     console, setup = Console(), Setup(asked.repeats, asked.epoch_steps, asked.data_root and asked.data_root.resolve())
     command = shlex.join(["python", "scripts/benchmark.py", *(sys.argv[1:] if arguments is None else arguments)])
     report: dict[str, Any] = {"schema_version": 1, "command": command, "repeats": asked.repeats, "machine": machine()}

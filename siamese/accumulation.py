@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from siamese.config import Config
 from siamese.losses import Objective
+from siamese.schema import Config
 
 
 def window_scale(batch_idx: int, batches: int, window: int) -> float:

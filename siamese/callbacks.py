@@ -13,8 +13,9 @@ from pytorch_lightning.callbacks import RichProgressBar
 from torch import Tensor
 
 from siamese.artifacts import RunDirectory
-from siamese.config import Callbacks, RunError
+from siamese.config import RunError
 from siamese.module import SiameseModule
+from siamese.schema import Callbacks
 
 log = logging.getLogger(__name__)
 

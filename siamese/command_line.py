@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from siamese import artifacts
-from siamese.config import ConfigError, RunError, nearest, one_line, schema, validate
+from siamese.config import ConfigError, RunError, check_targets, nearest, one_line, validate
 from siamese.resume import resumed_config
+from siamese.schema import schema
 
 BAD_COMMAND, FAILED = 2, 1
 CONF = Path(__file__).parent.parent / "conf"
@@ -131,7 +132,7 @@ class Guard(Callback):
                     "or choose another directory"
                 )
             command = job_config(config)
-            validate(command) if config.resume is None else resumed_config(command)  # fails before torch is imported
+            check_targets(validate(command) if config.resume is None else resumed_config(command))  # what fails soonest
             from siamese.run import check
 
             check(command)

@@ -1,7 +1,8 @@
-"""The typed, closed schema of a run, and the checks that a composed config passes once.
+"""The checks that a composed configuration passes once.
 
 Hydra composes ``conf/`` into an open dictionary; :func:`validate` turns that dictionary into a
-frozen :class:`Config` or raises :class:`ConfigError` with one line. Nothing here imports torch.
+frozen :class:`~siamese.schema.Config` or raises :class:`ConfigError` with one line. Nothing here
+imports torch, but for :func:`check_targets`, which imports what a configuration names.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import difflib
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-SCHEMA_VERSION = 1
+from siamese.schema import CHECKS, OPTIONAL_TARGETS, OWN_KEYS, SPANS, TARGETS, Config, schema
 
 
 class ConfigError(Exception):
@@ -29,220 +30,11 @@ class RunError(Exception):
     """Something that failed while running, through no bug of ours (exit status 1)."""
 
 
-@dataclass(frozen=True)
-class Augment:
-    crop_padding: int = 4
-    flip: bool = True
-
-
-@dataclass(frozen=True)
-class Data:
-    source: str = "cifar10"
-    root: str | None = None
-    download: bool = True
-    image_size: int = 32
-    cache_dir: str | None = None
-    decode_workers: int = 2
-    images_per_class: int | None = None
-    split: str = "by_image"
-    val_fraction: float = 0.05
-    test_fraction: float = 0.1
-    folds: int = 5
-    fold: int = 0
-    triplets: str = "article"
-    negatives_per_class: int | None = 2500
-    batch_size: int = 64
-    eval_batch_size: int = 256
-    mean: list[float] | None = None
-    std: list[float] | None = None
-    augment: Augment = field(default_factory=Augment)
-
-
-@dataclass(frozen=True)
-class Accumulation:
-    mode: str = "naive"
-    rescale_last_window: bool = True
-
-
-@dataclass(frozen=True)
-class Device:
-    accelerator: str = "auto"
-    devices: int = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
-    channels_last: bool = False
-
-
-@dataclass(frozen=True)
-class Trainer:
-    max_epochs: int = 15
-    accumulate_grad_batches: int = 1
-    gradient_clip_val: float | None = None
-    gradient_clip_algorithm: str = "norm"
-    limit_train_batches: Union[int, float] = 1.0  # noqa: UP007 (OmegaConf reads this form)
-    deterministic: bool = False
-    detect_anomaly: bool = False
-
-
-@dataclass(frozen=True)
-class Callbacks:
-    checkpoint_every: int | None = None
-    checkpoint_every_steps: int | None = None
-    progress_bar: bool = True
-    heartbeat_seconds: float = 10.0
-    collapse_cosine: float = 0.99
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    koleo_triplets: int = 64
-
-
-@dataclass(frozen=True)
-class Config:
-    """One run. ``model``, ``loss``, ``optimizer``, ``scheduler`` and ``logger`` name a ``_target_``;
-    their other keys are the arguments of that target and are checked against its signature."""
-
-    name: str = "run"
-    seed: int = 0
-    resume: str | None = None
-    data: Data = field(default_factory=Data)
-    model: dict[str, Any] = field(default_factory=dict)
-    loss: dict[str, Any] = field(default_factory=dict)
-    accumulation: Accumulation = field(default_factory=Accumulation)
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    scheduler: dict[str, Any] = field(default_factory=dict)
-    device: Device = field(default_factory=Device)
-    trainer: Trainer = field(default_factory=Trainer)
-    callbacks: Callbacks = field(default_factory=Callbacks)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    logger: dict[str, Any] = field(default_factory=dict)
-
-
-# Groups that name a _target_, with the arguments that the program itself supplies to it.
-TARGETS: dict[str, tuple[str, ...]] = {
-    "model": ("mean", "std"),
-    "loss": (),
-    "optimizer": ("params",),
-    "scheduler": ("optimizer",),
-    "logger": (),
-}
-OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
-# Keys of those groups that are ours, not the target's.
-OWN_KEYS: dict[str, dict[str, type]] = {
-    "loss": {"koleo_weight": float, "koleo_over": str, "koleo_neighbours": int},
-    "scheduler": {"interval": str},
-}
-
-# Arguments of a scheduler that, where they are null, are the length of the run.
-SPANS = ("T_max", "total_steps")
-
-# Keys that change where and how a run executes, not what it computes.
-NOT_SCIENTIFIC = (
-    "name",
-    "resume",
-    "logger",
-    "callbacks",
-    "device.accelerator",
-    "device.strategy",
-    "device.channels_last",
-    "data.root",
-    "data.download",
-    "data.cache_dir",
-    "data.decode_workers",
-    "data.eval_batch_size",
-)
-
-
-def is_scientific(key: str) -> bool:
-    """Whether changing ``key`` (dotted) changes what a run computes."""
-    return not any(key == k or key.startswith(k + ".") for k in NOT_SCIENTIFIC)
-
-
-Check = tuple[Callable[[Any], bool], str]
-
-
-def _above(low: float) -> Check:
-    return (lambda v: v > low, f"a number above {low:g}")
-
-
-def _at_least(low: int) -> Check:
-    return (lambda v: v >= low, f"at least {low}")
-
-
-def _between(low: float, high: float) -> Check:
-    return (lambda v: low < v < high, f"a fraction above {low:g} and below {high:g}")
-
-
-def _one_of(*choices: str) -> Check:
-    return (lambda v: v in choices, "one of " + ", ".join(choices))
-
-
-CHECKS: dict[str, Check] = {
-    "seed": (lambda v: 0 <= v < 2**32, f"a number from 0 to {2**32 - 1}"),
-    "data.source": _one_of("cifar10", "digits", "image_folder"),
-    "data.image_size": _at_least(1),
-    "data.decode_workers": _at_least(1),
-    "data.images_per_class": _at_least(2),
-    "data.split": _one_of("by_image", "article", "kfold"),
-    "data.val_fraction": _between(0, 1),
-    "data.test_fraction": _between(0, 1),
-    "data.folds": _at_least(2),
-    "data.fold": _at_least(0),
-    "data.triplets": _one_of("article", "fixed", "resampled"),
-    "data.negatives_per_class": _at_least(1),
-    "data.batch_size": _at_least(1),
-    "data.eval_batch_size": _at_least(1),
-    "data.augment.crop_padding": _at_least(0),
-    "model.embedding_dim": _at_least(1),
-    "model.width": _at_least(1),
-    "loss.margin": _above(0),
-    "loss.koleo_weight": _at_least(0),
-    "loss.koleo_over": _one_of("all", "anchors", "per_role"),
-    "loss.koleo_neighbours": _at_least(1),
-    "accumulation.mode": _one_of("naive"),
-    "optimizer.lr": _above(0),
-    "optimizer.weight_decay": _at_least(0),
-    "scheduler.step_size": _at_least(1),
-    "scheduler.interval": _one_of("step", "epoch"),
-    "device.accelerator": _one_of("auto", "cpu", "cuda", "mps"),
-    "device.devices": _at_least(1),
-    "device.precision": _one_of("32-true", "64-true", "bf16-mixed", "16-mixed"),
-    "trainer.max_epochs": _at_least(1),
-    "trainer.accumulate_grad_batches": _at_least(1),
-    "trainer.gradient_clip_val": _above(0),
-    "trainer.gradient_clip_algorithm": _one_of("norm", "value"),
-    "trainer.limit_train_batches": (
-        lambda v: v >= 1 if isinstance(v, int) else 0 < v <= 1,
-        "a fraction above 0.0 and up to 1.0, or a whole number from 1 (of micro-batches)",
-    ),
-    "callbacks.checkpoint_every": _at_least(1),
-    "callbacks.checkpoint_every_steps": _at_least(1),
-    "callbacks.heartbeat_seconds": _above(0),
-    "callbacks.collapse_cosine": _between(0, 1),
-    "evaluation.koleo_triplets": _at_least(1),
-}
-
-
 def nearest(word: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the closest of ``choices``, or an empty string."""
     others = [choice for choice in choices if not word.startswith(f"{choice}.")]  # its own group is no correction
     found = difflib.get_close_matches(word, others, n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def schema() -> dict[str, Any]:
-    """The type of every dotted key that the typed schema knows (arguments of targets not included)."""
-
-    def walk(cls: type, prefix: str) -> Iterator[tuple[str, Any]]:
-        for f in fields(cls):
-            kind = get_type_hints(cls)[f.name]
-            yield prefix + f.name, kind
-            if is_dataclass(kind):
-                yield from walk(kind, prefix + f.name + ".")  # type: ignore[arg-type]
-
-    own = {f"{group}.{key}": kind for group, keys in OWN_KEYS.items() for key, kind in keys.items()}
-    return dict(walk(Config, "")) | own
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -262,6 +54,8 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
         ConfigError: for an unknown key, a wrong type, a value out of range or an impossible
             combination; the message is one line naming the key, the value and what is accepted.
     """
+    if not isinstance(composed, (Mapping, DictConfig)):
+        raise ConfigError(f"{_shown(composed)}: expected a group of keys, found {_kind(composed)}")
     try:
         plain = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
         _check_groups(plain)

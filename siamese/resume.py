@@ -11,19 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from siamese import artifacts
-from siamese.config import (
-    NOT_SCIENTIFIC,
-    SCHEMA_VERSION,
-    SPANS,
-    TARGETS,
-    Config,
-    ConfigError,
-    RunError,
-    flatten,
-    is_scientific,
-    to_dict,
-    validate,
-)
+from siamese.config import ConfigError, RunError, flatten, to_dict, validate
+from siamese.schema import NOT_SCIENTIFIC, SCHEMA_VERSION, SPANS, TARGETS, Config, is_scientific
 
 EPOCHS = "trainer.max_epochs"
 
@@ -80,9 +69,13 @@ def _read(run: Path) -> Config:
             raise ConfigError(
                 f"resume={run}: its schema_version is {version}; this program reads up to {SCHEMA_VERSION}"
             )
-        return validate(yaml.safe_load((run / "config.resolved.yaml").read_text()))
+        resolved = yaml.safe_load((run / "config.resolved.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError, RunError) as error:
         raise ConfigError(f"resume={run}: cannot be read ({' '.join(str(error).split())[:200]})") from None
+    try:
+        return validate(resolved)
+    except ConfigError as error:
+        raise ConfigError(f"resume={run}: its config.resolved.yaml is no configuration ({error})") from None
 
 
 def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:

@@ -28,13 +28,14 @@ from siamese.artifacts import RunDirectory, holds_a_run, read_json, release
 from siamese.callbacks import ProgressBar, Recorder
 from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, loads, newest
 from siamese.command_line import Interrupted, job_config
-from siamese.config import OWN_KEYS, SPANS, Config, ConfigError, RunError, check_targets, nearest, validate
+from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
 from siamese.evaluation import METRICS, roc
 from siamese.losses import KoLeo, Objective
 from siamese.module import SiameseModule
 from siamese.report import results_table
 from siamese.resume import resumed_config
+from siamese.schema import OWN_KEYS, SPANS, Config
 
 log = logging.getLogger(__name__)
 
@@ -315,6 +316,9 @@ def _check_device(config: Config) -> None:
 def _check_optimization(config: Config) -> None:
     """Make the optimizer and its schedule of one parameter, so that what they refuse is known early."""
     optimizer = make("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1, 1))])
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        path, found = config.optimizer["_target_"], type(optimizer).__name__
+        raise ConfigError(f"optimizer._target_={path}: expected what makes a torch.optim.Optimizer, found {found}")
     schedule = _schedule(config, optimizer, steps=100)
     if schedule is not None and isinstance(schedule["scheduler"], ReduceLROnPlateau):
         raise ConfigError(

@@ -12,11 +12,11 @@ from conftest import toy_images
 from torch import nn
 
 from siamese.accumulation import window_scale
-from siamese.config import Augment, Data
 from siamese.data import TripletData
 from siamese.losses import KoLeo, Objective, TripletLoss
 from siamese.models import EmbeddingNet
 from siamese.module import SiameseModule
+from siamese.schema import Augment, Data
 
 DATA = Data(
     source="toy",

@@ -15,7 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from siamese.command_line import job_config
-from siamese.config import CHECKS, Config, ConfigError, check_targets, flatten, is_scientific, schema, to_dict, validate
+from siamese.config import ConfigError, check_targets, flatten, to_dict, validate
+from siamese.schema import CHECKS, Config, is_scientific, schema
 
 OPTIONS = sorted(
     (file.parent.name, file.stem) for file in (ROOT / "conf").glob("*/*.yaml") if file.parent.name != "hydra"

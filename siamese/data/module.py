@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from siamese.artifacts import fingerprint
-from siamese.config import ConfigError, Data
+from siamese.config import ConfigError
 from siamese.data.batches import Batch, Epoch, ImageLoader, TripletLoader, crop_and_flip
 from siamese.data.draws import generator
 from siamese.data.sources import LabelledImages
 from siamese.data.splits import split_images
 from siamese.data.tuples import article_split, article_triplets, check_classes, draw_triplets
+from siamese.schema import Data
 
 EVALUATED = ("validation", "test")
 

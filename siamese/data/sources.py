@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.config import ConfigError, Data, RunError
+from siamese.config import ConfigError, RunError
 from siamese.data.draws import generator
+from siamese.schema import Data
 
 log = logging.getLogger(__name__)
 

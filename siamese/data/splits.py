@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from siamese.config import ConfigError, Data
+from siamese.config import ConfigError
 from siamese.data.draws import generator
 from siamese.data.sources import LabelledImages
+from siamese.schema import Data
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def conv_small(
         _conv(width, 2 * width, pool=True),
         _conv(2 * width, 4 * width, pool=True),
         _conv(4 * width, 4 * width, pool=True),
+        nn.BatchNorm2d(4 * width),  # centred: features after a ReLU alone would start as one direction
     )
     if weights is not None:
         load_weights(backbone, weights, prefix="", of=f"conv_small with model.width={width}")
@@ -98,6 +99,7 @@ def resnet9(
         _conv(2 * width, 4 * width, pool=True),
         _conv(4 * width, 8 * width, pool=True),
         Residual(_conv(8 * width, 8 * width), _conv(8 * width, 8 * width)),
+        nn.BatchNorm2d(8 * width),  # centred: features after a ReLU alone would start as one direction
     )
     if weights is not None:
         load_weights(backbone, weights, prefix="", of=f"resnet9 with model.width={width}")
