@@ -60,7 +60,7 @@ def sample_grid(images: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
     """One row a class: ``images[i]`` uint8 [k, 3, H, W] of class ``names[i]``."""
     columns = max(len(row) for row in images)
     figure, axes = plt.subplots(
-        len(images), columns, figsize=(1.1 + columns * 0.75, len(images) * 0.75), squeeze=False, layout="constrained"
+        len(images), columns, figsize=(1.3 + columns * 0.75, len(images) * 0.75), squeeze=False, layout="constrained"
     )
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
     for row, pictures, name in zip(axes, images, names, strict=True):
@@ -68,7 +68,7 @@ def sample_grid(images: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
             axis.set_axis_off()
         for axis, picture in zip(row, pictures, strict=False):
             axis.imshow(picture.transpose(1, 2, 0))
-        row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=10)
+        row[0].text(-0.1, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=10)
     return figure
 
 
