@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice, repeat
@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torchvision
 from hydra import compose, initialize_config_dir
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from rich.console import Console
 from rich.table import Table
@@ -64,7 +64,7 @@ def paired_ratios(upper: Sequence[float], lower: Sequence[float]) -> list[float]
     return [a / b for a, b in zip(upper, lower, strict=True)]
 
 
-def interleaved(sides: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+def interleaved(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
     """What each side returned at each of ``repeats`` turns, in its unit; one turn before them is dropped."""
     turns = [{name: side() for name, side in sides.items()} for _ in range(repeats + 1)][1:]
     return {name: [turn[name] for turn in turns] for name in sides}
@@ -116,28 +116,7 @@ def random_images(train: int = 50_000, test: int = 10_000) -> LabelledImages:
     )
 
 
-class Loop:
-    """A bare training loop."""
-
-    batches: Iterator[Any]  # without end
-    loss: Callable[[Any], Tensor]  # of a batch: the scalar, without unit, that a step minimises
-    optimizer: torch.optim.Optimizer
-
-    def train(self, steps: int) -> None:
-        for batch in islice(self.batches, steps):
-            loss = self.loss(batch)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-
-    def seconds_a_step(self) -> float:
-        """Seconds of one step, its data included: the mean of a turn."""
-        began = time.perf_counter()
-        self.train(STEPS_A_TURN)
-        return (time.perf_counter() - began) / STEPS_A_TURN
-
-
-class Ours(Loop):
+class Ours:
     """The project's batches, augmentation, network, objective, optimizer and precision."""
 
     def __init__(self, source: LabelledImages, config: Config) -> None:
@@ -150,12 +129,13 @@ class Ours(Loop):
         self.batches = chain.from_iterable(repeat(self.data.loader))
 
     def loss(self, batch: Batch) -> Tensor:
+        """The scalar that a step minimises, without unit."""
         batch = self.data.on_after_batch_transfer(batch, 0)
         with self.precision.forward_context():
             return self.module.objective(self.module(batch.images), batch.labels, batch.tuples)[0]
 
 
-class Notebook(Loop):
+class Notebook:
     """The same training as a notebook has it: float32 triplets in memory, every image transformed by
     itself, three passes through the network, torch's own layout, precision and Adam.
 
@@ -181,10 +161,26 @@ class Notebook(Loop):
         return self.transform(anchor), self.transform(positive), self.transform(negative)
 
     def loss(self, batch: Sequence[Tensor]) -> Tensor:
+        """The scalar that a step minimises, without unit."""
         anchor, positive, negative = (self.net(images) for images in batch)
         similar = nn.functional.cosine_similarity(anchor, positive)
         different = nn.functional.cosine_similarity(anchor, negative)
         return torch.relu(different - similar + 0.4).mean()
+
+
+def train(loop: Ours | Notebook, steps: int) -> None:
+    for batch in islice(loop.batches, steps):
+        loss = loop.loss(batch)
+        loop.optimizer.zero_grad()
+        loss.backward()
+        loop.optimizer.step()
+
+
+def seconds_a_step(loop: Ours | Notebook) -> float:
+    """Seconds of one step, its data included: the mean of a turn."""
+    began = time.perf_counter()
+    train(loop, STEPS_A_TURN)
+    return (time.perf_counter() - began) / STEPS_A_TURN
 
 
 def against_notebook(device: str, target: float, setup: Setup) -> list[dict[str, Any]]:
@@ -192,29 +188,24 @@ def against_notebook(device: str, target: float, setup: Setup) -> list[dict[str,
     ours = Ours(setup.source, setup.config(f"device={device}"))
     triplets = setup.source.images[ours.data.epoch(0).triplets[:NOTEBOOK_TRIPLETS]] / 255
     notebook = Notebook(triplets, ours.data.mean, ours.data.std)
-    samples = interleaved({"notebook": notebook.seconds_a_step, "ours": ours.seconds_a_step}, setup.repeats)
+    sides = {"notebook": partial(seconds_a_step, notebook), "ours": partial(seconds_a_step, ours)}
+    samples = interleaved(sides, setup.repeats)
     ratios = paired_ratios(samples["notebook"], samples["ours"])
     return [result(f"speed of a step of {BATCH} triplets, of the notebook's", "×", ratios, "≥", target, **samples)]
-
-
-class Clock(pl.Callback):
-    """Notes when the first epoch begins, in seconds of ``time.perf_counter``."""
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.began = time.perf_counter()
 
 
 def fitted_epoch(source: LabelledImages, config: Config) -> float:
     """Seconds from the begin of the epoch to the end of fit: steps, validation, metrics and checkpoint."""
     torch.manual_seed(config.seed)
     data = TripletData(source, config.data, config.seed)
-    module, clock = build(config, data), Clock()
+    module, began = build(config, data), list[float]()
+    clock = LambdaCallback(on_train_epoch_start=lambda *_: began.append(time.perf_counter()))
     with tempfile.TemporaryDirectory() as folder, StopRequest() as stop:
         run = RunDirectory(Path(folder))
         recorder = Recorder(run, config.callbacks)
         checkpoints = Checkpoints(run, stop, recorder.require_finite)
         make_trainer(config, run.path, [clock, recorder, checkpoints]).fit(module, datamodule=data)
-        seconds = time.perf_counter() - clock.began
+        seconds = time.perf_counter() - began[-1]
         release(run.path)
     return seconds
 
@@ -223,7 +214,7 @@ def bare_epoch(source: LabelledImages, config: Config) -> float:
     """Seconds of the same steps and the same pass over the validation images, and nothing else."""
     ours = Ours(source, config)
     began = time.perf_counter()
-    ours.train(int(config.trainer.limit_train_batches))
+    train(ours, int(config.trainer.limit_train_batches))
     with torch.inference_mode():
         ours.module.eval()
         for batch in ours.data.val_dataloader():
@@ -234,7 +225,7 @@ def bare_epoch(source: LabelledImages, config: Config) -> float:
 def epoch(setup: Setup) -> list[dict[str, Any]]:
     """An epoch through train.py's path against a bare loop; both embed the validation images."""
     config = setup.config("device=cpu")
-    sides = {"fit": lambda: fitted_epoch(setup.source, config), "bare": lambda: bare_epoch(setup.source, config)}
+    sides = {"fit": partial(fitted_epoch, setup.source, config), "bare": partial(bare_epoch, setup.source, config)}
     samples = interleaved(sides, setup.repeats)
     what = f"time of an epoch of {setup.epoch_steps} steps with validation and checkpoint, of a bare loop's"
     return [result(what, "×", paired_ratios(samples["fit"], samples["bare"]), "≤", 1.03, **samples)]
@@ -269,12 +260,12 @@ def peak_bytes(*arguments: str) -> float:
 def memory(setup: Setup) -> list[dict[str, Any]]:
     """Peak memory of a whole train.py run on 50,000 images, less that of importing torch and Lightning."""
 
-    def train() -> float:
+    def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
             few = ("device=cpu", "trainer.limit_train_batches=3", f"hydra.run.dir={folder}/run")
             return peak_bytes("-c", TRAINS, *setup.words(*few))
 
-    samples = interleaved({"imports": lambda: peak_bytes("-c", IMPORTS), "train": train}, setup.repeats)
+    samples = interleaved({"imports": partial(peak_bytes, "-c", IMPORTS), "train": run}, setup.repeats)
     more = [b - a for a, b in zip(samples["imports"], samples["train"], strict=True)]
     return [result("peak of train.py beyond importing torch and Lightning", "bytes", more, "<", 1e9, **samples)]
 
@@ -287,7 +278,7 @@ def startup(setup: Setup) -> list[dict[str, Any]]:
         subprocess.run([sys.executable, "train.py", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - began
 
-    found = interleaved({"--cfg job": lambda: run("--cfg", "job"), "--help": lambda: run("--help")}, setup.repeats)
+    found = interleaved({"--cfg job": partial(run, "--cfg", "job"), "--help": partial(run, "--help")}, setup.repeats)
     targets = {"--cfg job": 0.8, "--help": None}
     return [result(f"python train.py {name}", "s", found[name], "<", targets[name]) for name in found]
 

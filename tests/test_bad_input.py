@@ -166,6 +166,7 @@ TARGETS = [
     case("optimizer misspelled", "optimizer._target_=torch.optim.Adan", "torch.optim.Adan", "'torch.optim.Adam'?"),
     case("momentum missing", "optimizer=sgd optimizer.momentum=0", "optimizer.momentum=0", "requires a momentum"),
     case("strategy unknown", "device.strategy=dpp", "device.strategy=dpp", "did you mean 'ddp'?"),
+    case("several devices", "device.devices=2", "device.devices=2", "expected 1"),
     case(
         "anneal_strategy unknown",
         "scheduler=one_cycle scheduler.anneal_strategy=cosine",

@@ -110,3 +110,15 @@ def test_both_sides_have_one_loss_and_one_gradient_on_the_same_triplets():
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
     for one, other in zip(ours.module.net.parameters(), notebook.net.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-5 * other.grad.abs().max().item())
+
+
+def test_the_fitted_and_the_bare_epoch_end_at_the_same_weights(monkeypatch):
+    modules = []
+    build = benchmark.build
+    monkeypatch.setattr(benchmark, "build", lambda *what: modules.append(build(*what)) or modules[-1])
+    setup = benchmark.Setup(repeats=1, epoch_steps=2, data_root=None)
+    config, source = setup.config("device=cpu", "data.batch_size=8"), benchmark.random_images(train=400, test=40)
+    assert benchmark.fitted_epoch(source, config) > 0
+    assert benchmark.bare_epoch(source, config) > 0
+    fitted, bare = (module.net.state_dict() for module in modules)
+    assert all(torch.equal(fitted[name], bare[name]) for name in fitted)
