@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from siamese.losses import KoLeo, Objective, TripletLoss, koleo
+from siamese.losses import BatchAllTripletLoss, KoLeo, Objective, TripletLoss, koleo
 from siamese.losses.koleo import EPSILON
 
 
@@ -50,6 +51,45 @@ def test_triplet_without_active_hinges_is_zero_with_zero_gradient() -> None:
     assert loss.item() == 0
     assert z.grad is not None
     assert torch.equal(z.grad, torch.zeros(3, 2))
+
+
+def brute_batch_all(z: Tensor, labels: list[int], margin: float) -> float:
+    unit = z / z.norm(dim=1, keepdim=True)
+    hinges = [
+        max(0.0, float(unit[a] @ unit[n] - unit[a] @ unit[p]) + margin)
+        for a, p, n in itertools.permutations(range(len(z)), 3)
+        if labels[a] == labels[p] != labels[n]
+    ]
+    return sum(hinges) / max(len(hinges), 1)
+
+
+@given(labels=st.lists(st.integers(0, 3), min_size=2, max_size=9), margin=st.floats(0.01, 2), seed=st.integers(0, 99))
+@settings(deadline=None)
+def test_batch_all_is_its_formula(labels: list[int], margin: float, seed: int) -> None:
+    z = rows(len(labels), 4, seed)
+    loss = BatchAllTripletLoss(margin)(z, torch.tensor(labels), triplets(2, 1))
+    assert loss.item() == pytest.approx(brute_batch_all(z, labels, margin), abs=1e-12)
+
+
+def test_batch_all_in_blocks_gradient_and_permutation(monkeypatch: pytest.MonkeyPatch) -> None:
+    z, labels = rows(9, 4).requires_grad_(), torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1])
+    crit, none = BatchAllTripletLoss(0.5), triplets(2, 1)
+    assert torch.autograd.gradcheck(lambda x: crit(x, labels, none), z)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    assert crit(z[order], labels[order], none).item() == pytest.approx(crit(z, labels, none).item(), abs=1e-12)
+    whole = crit(z, labels, none).item()
+    monkeypatch.setattr("siamese.losses.triplet.BLOCK_ENTRIES", 2 * 9)
+    assert crit(z, labels, none).item() == pytest.approx(whole, abs=1e-12)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
+def test_batch_all_without_triplets_or_with_duplicates_is_finite(labels: list[int]) -> None:
+    z = torch.ones(3, 4, requires_grad=True)
+    loss = BatchAllTripletLoss()(z, torch.tensor(labels), triplets(2, 1))
+    loss.backward()
+    assert loss.item() == 0
+    assert z.grad is not None
+    assert torch.isfinite(z.grad).all()
 
 
 def brute_koleo(z: Tensor, k: int) -> float:

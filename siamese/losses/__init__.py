@@ -2,6 +2,6 @@
 
 from siamese.losses.koleo import KoLeo, koleo
 from siamese.losses.objective import Objective
-from siamese.losses.triplet import TripletLoss
+from siamese.losses.triplet import BatchAllTripletLoss, TripletLoss
 
-__all__ = ["KoLeo", "Objective", "TripletLoss", "koleo"]
+__all__ = ["BatchAllTripletLoss", "KoLeo", "Objective", "TripletLoss", "koleo"]
