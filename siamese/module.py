@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from siamese.accumulation import window_scale
 from siamese.data import Batch, TripletData
 from siamese.evaluation import mean_cosine, verification
-from siamese.losses import Objective
+from siamese.losses import Objective, koleo
 
 
 class SiameseModule(pl.LightningModule):
@@ -33,12 +33,12 @@ class SiameseModule(pl.LightningModule):
         schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
         *,
         rescale_last_window: bool = True,
-        koleo_triplets: int = 64,
+        koleo_embeddings: int = 192,
     ) -> None:
         super().__init__()
         self.net, self.objective, self.data = net, objective, data
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.rescale_last_window, self.koleo_triplets = rescale_last_window, koleo_triplets
+        self.rescale_last_window, self.koleo_embeddings = rescale_last_window, koleo_embeddings
         self.embeddings = torch.empty(0)
         self.measured: dict[str, float] = {}
         self._chunks: list[Tensor] = []
@@ -70,7 +70,8 @@ class SiameseModule(pl.LightningModule):
         self._measure("test")
 
     def _measure(self, part: str) -> None:
-        """Loss and verification over the whole part; KoLeo on its first triplets, as one batch."""
+        """Loss and verification over the whole part; KoLeo over as many of its images, evenly spaced,
+        for every run (all different: an image twice would be its own nearest neighbour)."""
         self.embeddings = torch.cat(self._chunks).cpu()
         self._chunks = []
         index = self.data.parts[part]
@@ -79,9 +80,8 @@ class SiameseModule(pl.LightningModule):
         objective = self.objective
         terms = {objective.name: objective.base(self.embeddings, labels, triplets.unbind(1))}
         if objective.koleo_weight:
-            rows = triplets[: self.koleo_triplets].t().reshape(-1)
-            roles = torch.arange(len(rows)).view(3, -1)
-            terms["koleo"] = objective.koleo(self.embeddings[rows], labels[rows], roles.unbind(0))
+            rows = torch.linspace(0, len(index) - 1, min(len(index), self.koleo_embeddings)).long()
+            terms["koleo"] = koleo(self.embeddings[rows], objective.koleo.neighbours)
         terms["loss"] = objective.total(terms)
         self.measured = {name: value.item() for name, value in sorted(terms.items())}
         self.measured |= verification(self.embeddings, triplets)

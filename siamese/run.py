@@ -151,7 +151,7 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         lambda parameters: make("optimizer", config.optimizer, parameters),
         lambda optimizer, steps: _schedule(config, optimizer, steps),
         rescale_last_window=config.accumulation.rescale_last_window,
-        koleo_triplets=config.evaluation.koleo_triplets,
+        koleo_embeddings=config.evaluation.koleo_embeddings,
     )
 
 
@@ -274,15 +274,21 @@ def _draw_samples(run: RunDirectory, data: TripletData) -> None:
 
 
 def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -> None:
-    """Refuse a micro-batch in which KoLeo would have too few rows, before it comes up."""
+    """Refuse a micro-batch or a validation in which KoLeo would have too few rows, before it comes up."""
     if not objective.koleo_weight:
         return
-    epoch = data.loader
-    last = data.facts()["split"]["train_triplets"] % epoch.batch_size or epoch.batch_size  # type: ignore[index]
+    seen = min(config.evaluation.koleo_embeddings, *(len(data.parts[part]) for part in ("validation", "test")))
+    if seen <= objective.koleo.neighbours:
+        raise ConfigError(
+            f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
+            "that validation measures KoLeo on"
+        )
+    size = data.loader.batch_size
+    last = data.loader.triplets % size or size
     rows = 3 * last if objective.koleo.over == "all" else last
     if rows <= objective.koleo.neighbours:
         raise ConfigError(
-            f"data.batch_size={epoch.batch_size}: the last micro-batch of an epoch has {last} triplets, too few for "
+            f"data.batch_size={size}: the last micro-batch of an epoch has {last} triplets, too few for "
             f"loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
         )
 

@@ -76,7 +76,7 @@ class Callbacks:
 
 @dataclass(frozen=True)
 class Evaluation:
-    koleo_triplets: int = 64
+    koleo_embeddings: int = 192
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ CHECKS: dict[str, Check] = {
     "callbacks.checkpoint_every_steps": _at_least(1),
     "callbacks.heartbeat_seconds": _above(0),
     "callbacks.collapse_cosine": _between(0, 1),
-    "evaluation.koleo_triplets": _at_least(1),
+    "evaluation.koleo_embeddings": _at_least(2),
 }
 
 

@@ -45,13 +45,13 @@ class TripletLoader:
     """
 
     def __init__(self, epoch_of: Callable[[int], Epoch], triplets: int, labels: Tensor, batch_size: int) -> None:
-        self._epoch_of, self._triplets, self._labels = epoch_of, triplets, labels
+        self._epoch_of, self.triplets, self._labels = epoch_of, triplets, labels
         self.batch_size = batch_size
         self.epoch: Callable[[], int] = lambda: 0
         self.position: Callable[[], int] = lambda: 0
 
     def __len__(self) -> int:
-        return -(-self._triplets // self.batch_size)
+        return -(-self.triplets // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self._epoch_of(self.epoch())
