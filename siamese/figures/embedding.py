@@ -23,7 +23,7 @@ def distance_matrix(matrix: np.ndarray, class_names: Sequence[str], part: str) -
     cell = max(0.2, 0.5 - 0.012 * max(0, count - 10))
     fontsize = 10 if count <= WRITTEN else 7
     width = max(2.5, cell * count) + text_width(names, fontsize)
-    figure = Figure(figsize=(width + 1.6, width + 0.6), layout="constrained")
+    figure = Figure(figsize=(width + 1.6, width + 0.6), layout="compressed")
     axis = figure.subplots()
     axis.set_facecolor("#dddddd")
     colours = axis.imshow(matrix, cmap="viridis")
@@ -31,7 +31,7 @@ def distance_matrix(matrix: np.ndarray, class_names: Sequence[str], part: str) -
     if count <= WRITTEN:
         low, high = colours.get_clim()
         for (i, j), value in np.ndenumerate(matrix):
-            text, dark = (f"{value:.2f}", value < low + 0.6 * (high - low)) if np.isfinite(value) else ("–", False)
+            text, dark = (f"{value:.2f}", value < low + 0.45 * (high - low)) if np.isfinite(value) else ("–", False)
             style = {"color": "white" if dark else "black", "fontsize": 9 * min(1, cell / 0.5)}
             axis.text(j, i, text, ha="center", va="center", **style)
     axis.set_xticks(range(count), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=fontsize)
@@ -39,7 +39,7 @@ def distance_matrix(matrix: np.ndarray, class_names: Sequence[str], part: str) -
     axis.tick_params(length=0, pad=14)
     axis.autoscale(False)
     for label in range(count):
-        style = class_style(label) | {"linestyle": "none", "clip_on": False, "markersize": fontsize * 0.75}
+        style = class_style(label, fontsize * 0.75) | {"clip_on": False}
         for x, y, along, shift in (
             (label, 0, axis.get_xaxis_transform(), (0, -8)),
             (0, label, axis.get_yaxis_transform(), (-8, 0)),
@@ -71,51 +71,35 @@ def projection(
         normalised: stretch both components to [0, 1], the ellipses with them.
     """
     low, span = points.min(0), np.ptp(points, 0)
-    span = np.where(span > 0, span, 1)
-    columns = -(-len(class_names) // KEYS)
-    key = columns * (text_width([short(name) for name in class_names], 10) + 0.6)
-    figure = Figure(figsize=(6.2 + key, 5.8), layout="constrained")
-    axis = figure.subplots()
     stretch = Affine2D()
     if normalised:
-        stretch.translate(*-low).scale(*1 / span)
+        stretch.translate(*-low).scale(*1 / np.where(span > 0, span, 1))
     shown = stretch.transform(points)
+    columns = -(-len(class_names) // KEYS)
+    key = columns * (text_width([short(name) for name in class_names], 10) + 0.6)
+    figure = Figure(figsize=(6 + key, 5.9), layout="compressed")
+    axis = figure.subplots()
     alpha = float(np.clip(40 / np.sqrt(len(points)), 0.25, 0.8))
-    for label in np.unique(labels):
-        style = class_style(int(label))
-        axis.scatter(
-            *shown[labels == label].T,
-            s=14,
-            marker=style["marker"],
-            facecolor=style["markerfacecolor"],
-            edgecolor="none" if style["markerfacecolor"] != "none" else style["color"],
-            linewidth=0.6,
-            alpha=alpha,
-            rasterized=True,
-        )
-    halo = [withStroke(linewidth=4, foreground="white")]
-    for label, (centre, width, height, angle) in enumerate(
-        zip(*(ellipses[key] for key in ("centres", "widths", "heights", "angles")), strict=True)
-    ):
-        style = class_style(label)
+    for label in map(int, np.unique(labels)):
+        style = class_style(label, 3.8) | {"markeredgewidth": 0.3, "alpha": alpha, "rasterized": True}
+        axis.plot(*shown[labels == label].T, **style)
+    shapes = (ellipses[key] for key in ("centres", "widths", "heights", "angles"))
+    for label, (centre, width, height, angle) in enumerate(zip(*shapes, strict=True)):
+        style = class_style(label, 10)
         if np.isfinite([*centre, width, height, angle]).all():
             outline = Ellipse(centre, width, height, angle=np.degrees(angle), fill=False, linewidth=2, zorder=3)
-            outline.set(edgecolor=style["color"], path_effects=halo, transform=stretch + axis.transData)
+            outline.set(edgecolor=style["color"], path_effects=[withStroke(linewidth=4, foreground="white")])
+            outline.set_transform(stretch + axis.transData)
             axis.add_patch(outline)
-        if np.isfinite(centre).all():
-            axis.plot(*stretch.transform(centre), markersize=9, linestyle="none", zorder=4, **style)
+            axis.plot(*stretch.transform(centre), zorder=4, **style | {"markeredgecolor": "white"})
     one, two = (
         f"{name} ({share:.0%} of the variance)" for name, share in zip(("PC 1", "PC 2"), explained, strict=True)
     )
     axis.set(xlabel=one, ylabel=two, title=f"Principal components of {part} images" + ", normalised" * normalised)
-    if normalised:
-        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axis.set_aspect("equal", adjustable="box" if normalised else "datalim")
+    middle, reach = (shown.min(0) + shown.max(0)) / 2, np.ptp(shown, 0).max() * 0.52 or 1.0
+    axis.set(xlim=middle[0] + [-reach, reach], ylim=middle[1] + [-reach, reach], aspect="equal")
     tidy(axis)
-    keys = [
-        Line2D([], [], linestyle="none", markersize=8, label=short(name), **class_style(label))
-        for label, name in enumerate(class_names)
-    ]
+    keys = [Line2D([], [], label=short(name), **class_style(label, 8)) for label, name in enumerate(class_names)]
     figure.legend(handles=keys, loc="outside right upper", frameon=False, ncols=columns, handletextpad=0.2)
     return figure
 

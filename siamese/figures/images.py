@@ -63,7 +63,7 @@ def triplet_grid(
     blocks = 1 if len(images) <= 5 else 2
     lines = -(-len(images) // blocks)
     block = 3 * cell + 2 * GAP
-    heading = 0.3 + 0.35 * bool(title)
+    heading = 0.25 + 0.3 * bool(title)
     width = max(blocks * block - 2 * GAP, text_width([title], 12) * 1.05) + 2 * MARGIN
     figure, axis = _sheet(width, heading + lines * high + 2 * MARGIN)
     if title:
@@ -74,7 +74,7 @@ def triplet_grid(
             left = x + j * cell
             middle = left + PICTURE * 0.65
             if i % lines == 0:
-                axis.text(middle, y - LINE / 2, role, ha="center", va="center", fontsize=11)
+                axis.text(middle, y - 0.14, role, ha="center", va="center", fontsize=11)
             edge = (GREY, SAME, OTHER)[j]
             _picture(axis, picture, left, y, PICTURE * 1.3, edge, dashed=role == "negative")
             below = y + PICTURE * 1.3 + LINE * 0.75
@@ -155,5 +155,5 @@ def _picture(
 
 def _class_name(axis: Axes, x: float, y: float, label: int, name: str, size: float) -> None:
     """The name of a class after its marker, both in the middle of the line at ``y``."""
-    axis.plot([x + MARK / 2], [y], markersize=size * 0.8, linestyle="none", **class_style(label))
+    axis.plot([x + MARK / 2], [y], **class_style(label, size * 0.8))
     axis.text(x + MARK, y, name, va="center", fontsize=size)

@@ -14,8 +14,8 @@ from siamese.figures.style import COLOURS, GREY, MARKERS, tidy
 Rows = Sequence[Mapping[str, str]]
 # Metrics that are drawn into one panel: the start of their names, the panel's title.
 FAMILIES = {
-    "cos_": "mean cosine",
-    "euclid_": "mean Euclidean distance",
+    "cos_": "cosine",
+    "euclid_": "Euclidean distance",
     "recall_at_": "recall at",
     "tar_at_far_": "TAR at FAR",
     "knn_": "kNN accuracy, k =",
@@ -71,7 +71,8 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]]) -> Fi
     Args:
         curves: ``{part: (false positive rates [K], true positive rates [K], AUC)}``.
     """
-    figure = Figure(figsize=(8.6, 4.4), layout="constrained")
+    figure = Figure(figsize=(8.6, 4.5), layout="constrained")
+    figure.suptitle("Same class or not, by cosine")
     linear, logarithmic = figure.subplots(1, 2)
     rates = np.concatenate([fpr for fpr, _, _ in curves.values()])
     lowest = 10.0 ** math.floor(math.log10(rates[rates > 0].min(initial=0.1) * 1.0001))
@@ -83,8 +84,8 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]]) -> Fi
             axis.plot(fpr, tpr, linewidth=1.8, label=f"{part}, AUC {auc:.3f}", **style)
         axis.set(xlabel="false positive rate", ylabel="true positive rate", ylim=(0, 1.01))
         tidy(axis)
-    linear.set(xlim=(-0.005, 1), title="Same class or not, by cosine")
-    logarithmic.set(xscale="log", xlim=(lowest, 1), title="The same, few false positives")
+    linear.set(xlim=(-0.005, 1))
+    logarithmic.set(xscale="log", xlim=(lowest, 1), xlabel="false positive rate, logarithmic")
     linear.legend(frameon=False, loc="lower right")
     return figure
 
