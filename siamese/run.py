@@ -31,6 +31,7 @@ from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
 from siamese.evaluation import METRICS, roc
+from siamese.loggers import Logs, check_logger
 from siamese.losses import KoLeo, Objective
 from siamese.module import SiameseModule
 from siamese.report import results_table
@@ -51,6 +52,7 @@ def check(composed: DictConfig) -> Config:
     plain = job_config(composed)
     config = validate(plain) if plain.resume is None else resumed_config(plain)
     check_targets(config)
+    check_logger(config)
     _check_device(config)
     _check_optimization(config)
     return config
@@ -73,7 +75,8 @@ def train(composed: DictConfig) -> None:
     with StopRequest() as stop:
         try:
             run.status("running")
-            _train(config, run, stop, resuming=composed.resume is not None)
+            with Logs(config, run) as logs:
+                _train(config, run, stop, logs, resuming=composed.resume is not None)
             run.status("completed")
         except (ConfigError, RunError) as error:
             log.error("%s", error)
@@ -96,7 +99,7 @@ def train(composed: DictConfig) -> None:
             release(run.path)
 
 
-def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bool) -> None:
+def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, resuming: bool) -> None:
     _quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = TripletData(load(config.data, config.seed), config.data, config.seed)
@@ -118,6 +121,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     else:
         _draw_samples(run, data, config.figures.format)
         run.begin(config, {"device": _device_facts(trainer), **data.facts()})
+    trainer.logger = logs.open()
     log.info("%s", run.path)
     log.info("%s", statement(config, module.objective, trainer.world_size))
     start = newest(run.checkpoints) if resuming else None
@@ -130,8 +134,9 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
         summary["val/collapsed"] = _entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
     for name, figure in figures.from_arrays(run.path):
-        run.figure(name, figure, config.figures.format)
+        logs.figure(name, run.figure(name, figure, config.figures.format), figure)
     run.summary(summary)
+    logs.conclude(summary, data.source.images[torch.from_numpy(data.parts["test"])])
     results_table(run, summary)
 
 
@@ -188,7 +193,7 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         deterministic=trainer.deterministic,
         detect_anomaly=trainer.detect_anomaly,
         num_sanity_val_steps=-1,  # the whole validation, as epoch 0
-        logger=make("logger", config.logger) if config.logger.get("_target_") and callbacks else False,
+        logger=False,
         callbacks=callbacks + progress,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=directory,
