@@ -229,7 +229,9 @@ class Logs:
             self.logger.log_hyperparams(flatten(to_dict(self._config)))
         except Exception as error:  # whatever a library raises for a server that is not there
             reason = " ".join(str(error).split())[:200]
-            raise RunError(f"logger: {node['_target_']} could not be opened ({type(error).__name__}: {reason})") from error
+            raise RunError(
+                f"logger: {node['_target_']} could not be opened ({type(error).__name__}: {reason})"
+            ) from error
         return self.logger
 
     def figure(self, name: str, path: Path, figure: Figure) -> None:

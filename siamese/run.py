@@ -133,6 +133,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     if recorder.collapsed is not None:
         summary["val/collapsed"] = _entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
+    _measure_samples(run, module)
     for name, figure in figures.from_arrays(run.path):
         logs.figure(name, run.figure(name, figure, config.figures.format), figure)
     run.summary(summary)
@@ -280,9 +281,21 @@ def _draw_samples(run: RunDirectory, data: TripletData, format: str) -> None:
         class_names=names,
         triplet_images=images[triplets],
         triplet_labels=labels[triplets],
+        triplet_distances=np.full((len(triplets), 2), np.nan),
     )
-    run.figure("samples", figures.sample_grid(images[shown], labels[shown], names), format)
-    run.figure("triplets", figures.triplet_grid(images[triplets], labels[triplets], names), format)
+    for name, figure in figures.from_arrays(run.path):
+        run.figure(name, figure, format)
+
+
+def _measure_samples(run: RunDirectory, module: SiameseModule) -> None:
+    """Note how far apart the best checkpoint puts the images of the triplets that are shown."""
+    with np.load(run.path / "arrays" / "samples.npz", allow_pickle=False) as stored:
+        samples = dict(stored)
+    images = torch.from_numpy(samples["triplet_images"]).to(module.device)
+    with torch.no_grad():
+        z = torch.nn.functional.normalize(module.eval()(images.flatten(0, 1)).double().cpu(), dim=1)
+    anchors, others = z.unflatten(0, images.shape[:2]).split([1, 2], dim=1)
+    run.arrays("samples", **samples | {"triplet_distances": 1 - (anchors * others).sum(2).numpy()})
 
 
 def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -> None:

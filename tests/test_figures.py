@@ -53,6 +53,7 @@ def write_arrays(run: Path, classes: int, parts: Sequence[str] = ("validation", 
         class_names=names,
         triplet_images=pictures(4, 3),
         triplet_labels=random.integers(0, classes, (4, 3)),
+        triplet_distances=random.uniform(0, 2, (4, 2)),
     )
     for part in parts:
         save(part, embeddings=points, labels=labels, class_names=names)
@@ -312,7 +313,7 @@ def test_sample_grid_puts_images_in_the_line_of_their_class() -> None:
 def test_triplets_have_their_distances_under_them() -> None:
     images = np.arange(6, dtype=np.uint8).reshape(2, 3)[..., None, None, None] * np.ones((2, 3, 3, 4, 4), np.uint8)
     labels, distances = np.array([[0, 0, 1], [1, 1, 0]]), np.array([[0.25, 0.5], [0.75, 0.125]])
-    axis = figures.triplet_grid(images, labels, ["cat", "dog"], distances).axes[0]
+    axis = figures.triplet_grid(images, labels, distances, ["cat", "dog"]).axes[0]
     place = {int(im.get_array()[0, 0, 0]): im.get_extent() for im in axis.images}
     written = {t.get_position(): t.get_text() for t in axis.texts}
     for value, words in ((1, "distance 0.25"), (2, "distance 0.50"), (4, "distance 0.75"), (5, "distance 0.12")):
@@ -321,7 +322,7 @@ def test_triplets_have_their_distances_under_them() -> None:
         assert found == words
     assert [im.get_extent()[0] for im in axis.images][:3] == sorted({im.get_extent()[0] for im in axis.images})
     assert "distance" not in "".join(
-        t.get_text() for t in figures.triplet_grid(images, labels, ["cat", "dog"]).axes[0].texts
+        t.get_text() for t in figures.triplet_grid(images, labels, distances * np.nan, ["cat", "dog"]).axes[0].texts
     )
 
 
