@@ -271,7 +271,7 @@ def check_logger(config: Config) -> None:
     for package in target.needs:
         try:
             importlib.import_module(package)
-        except ImportError:
+        except ModuleNotFoundError:
             raise ConfigError(
                 f"logger={target.extra}: {package} is not installed; pip install -e '.[{target.extra}]' installs it"
             ) from None

@@ -216,10 +216,13 @@ def test_metric_curves_gather_relatives_and_leave_losses_out() -> None:
         {"epoch": "0", "val/loss": "1", "train/loss": "", "val/auc": "0.5", "val/knn_1": "0.1", "val/knn_5": ""},
         {"epoch": "1", "val/loss": "1", "train/loss": "1", "val/auc": "0.75", "val/knn_1": "0.2", "val/knn_5": "0.4"},
     ]
+    rows[1] |= {"val/intra_distance": "0.25", "val/separation": "0.5", "val/separation_std": "1", "val/area/cat": "7"}
     figure = figures.metric_curves(rows)
-    assert [axis.get_title() for axis in figure.axes] == ["auc", "kNN accuracy, k ="]
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["auc", "kNN accuracy", "class distances", "class distances, spread"]
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0.5, 0.75]
     assert lines(figure, 1) == {"1": ([0, 1], [0.1, 0.2]), "5": ([1], [0.4])}
+    assert lines(figure, 2) == {"intra": ([1], [0.25]), "separation": ([1], [0.5])}
 
 
 def test_roc_has_a_linear_and_a_logarithmic_axis(drawn: Drawn) -> None:
