@@ -129,9 +129,9 @@ def wandb(run: Path) -> Logged:
             for key, value in row.items():
                 if isinstance(value, (int, float)) and "trainer/global_step" in row:
                     logged.scalars.setdefault(key, []).append((row["trainer/global_step"], value))
-                elif key.startswith("figures/"):
-                    with Image.open(file.parent / "files" / value["filenames"][0]) as image:
-                        logged.figures[key.removeprefix("figures/")] = image.size
+                elif key.startswith("figures/") and key.endswith("/filenames"):
+                    with Image.open(file.parent / "files" / value[0]) as image:
+                        logged.figures[key.split("/")[1]] = image.size
     return logged
 
 
