@@ -30,7 +30,8 @@ from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, lo
 from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
-from siamese.evaluation import METRICS, roc
+from siamese.evaluation import METRICS
+from siamese.evaluation.verification import roc
 from siamese.losses import KoLeo, Objective
 from siamese.module import SiameseModule
 from siamese.report import results_table

@@ -51,12 +51,13 @@ def problem(embeddings: np.ndarray, labels: np.ndarray) -> str | None:
         return f"expected embeddings [N, D], found shape {list(embeddings.shape)}"
     if labels.shape != embeddings.shape[:1]:
         return f"expected one label an embedding, found {labels.size} labels for {len(embeddings)} embeddings"
-    for bad, what in (
-        (~np.isfinite(embeddings).all(1), "NaN or infinite"),
-        (~embeddings.any(1), "zero, which has no direction"),
+    for good, what in (
+        (np.isfinite(embeddings).all(axis=1), "NaN or infinite"),
+        (embeddings.any(axis=1), "zero, which has no direction"),
     ):
-        if bad.any():
-            return f"{bad.sum()} of {len(bad)} embeddings are {what} (the first is row {bad.argmax()})"
+        if not np.all(good):
+            bad = np.flatnonzero(~good)
+            return f"{len(bad)} of {len(embeddings)} embeddings are {what} (the first is row {bad[0]})"
     return None
 
 
@@ -75,7 +76,7 @@ def rows(embeddings: np.ndarray, labels: np.ndarray) -> Rows:
     wide = embeddings[order].astype(np.float64)
     wide /= np.abs(wide).max(1, keepdims=True)  # so that no square overflows or vanishes
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
-    present, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    _, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
     return Rows(torch.from_numpy(wide), codes, order, np.concatenate([[0], counts.cumsum()]))
 
 

@@ -81,7 +81,7 @@ def error_rates(fpr: np.ndarray, tpr: np.ndarray, negatives: int) -> Values:
             found = f"{negatives} pair{'s' * (negatives != 1)} of different classes"
             values[name] = Undefined(f"it needs {round(1 / rate)} pairs of different classes, found {found}")
         else:
-            values[name] = float(tpr[fpr <= rate * (1 + 1e-9)].max())
+            values[name] = float(tpr[np.round(fpr * negatives) <= rate * negatives + 1e-9].max())
     return values
 
 
@@ -148,7 +148,7 @@ class PairCounts:
 
     def add(self, start: int, squared: Tensor) -> None:
         length = len(squared)
-        upper = squared[:, start:].contiguous()  # every pair once: later columns than the row's own
+        upper = squared[:, start:].clone(memory_format=torch.contiguous_format)  # every pair once: later columns than the row's own
         bins = (upper.view(torch.int32) >> SHIFT) - FIRST_BIN
         upper.sqrt_()[:, :length].triu_(1)
         everything = upper.sum(dtype=torch.float64).item()
