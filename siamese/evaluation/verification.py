@@ -148,7 +148,9 @@ class PairCounts:
 
     def add(self, start: int, squared: Tensor) -> None:
         length = len(squared)
-        upper = squared[:, start:].clone(memory_format=torch.contiguous_format)  # every pair once: later columns than the row's own
+        upper = squared[:, start:].clone(
+            memory_format=torch.contiguous_format
+        )  # every pair once: later columns than the row's own
         bins = (upper.view(torch.int32) >> SHIFT) - FIRST_BIN
         upper.sqrt_()[:, :length].triu_(1)
         everything = upper.sum(dtype=torch.float64).item()
