@@ -69,15 +69,14 @@ def rows(embeddings: np.ndarray, labels: np.ndarray) -> Rows:
     """
     if reason := problem(embeddings, labels):
         raise ValueError(reason)
-    embeddings = np.ascontiguousarray(embeddings)
-    content = embeddings.view(np.dtype((np.void, embeddings.itemsize * embeddings.shape[1]))).ravel()
-    order = np.argsort(content, kind="stable")
-    order = order[np.argsort(labels[order], kind="stable")]
-    wide = embeddings[order].astype(np.float64)
-    wide /= np.abs(wide).max(1, keepdims=True)  # so that no square overflows or vanishes
+    wide = embeddings.astype(np.float64)
+    wide /= np.abs(wide).max(axis=1, keepdims=True)  # so that no square overflows or vanishes
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    narrow = np.ascontiguousarray(wide, dtype=np.float32) + 0.0  # there is one zero
+    order = np.argsort(narrow.view(np.dtype((np.void, 4 * wide.shape[1]))).ravel(), kind="stable")
+    order = order[np.argsort(labels[order], kind="stable")]
     _, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
-    return Rows(torch.from_numpy(wide), codes, order, np.concatenate([[0], counts.cumsum()]))
+    return Rows(torch.from_numpy(wide[order]), codes, order, np.concatenate([[0], counts.cumsum()]))
 
 
 class Consumer(Protocol):

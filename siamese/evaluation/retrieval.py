@@ -54,7 +54,9 @@ class Ranking:
         for here, columns in self.rows.segments(start, stop):
             keys[here, columns] |= 1
             self._rank(slice(start + here.start, start + here.stop), keys[here], columns)
-        nearest = torch.from_numpy(keys).topk(self.neighbours.shape[1], largest=False).indices
+        # With the column in the lower half no two are equal, and those that were go by their label.
+        keyed = torch.from_numpy((keys.astype(np.int64) << 32) + np.arange(keys.shape[1]))
+        nearest = keyed.topk(self.neighbours.shape[1], largest=False).indices
         self.neighbours[start:stop] = self.rows.labels[nearest.numpy()]
 
     def _rank(self, queries: slice, keys: np.ndarray, columns: slice) -> None:

@@ -78,8 +78,7 @@ def error_rates(fpr: np.ndarray, tpr: np.ndarray, negatives: int) -> Values:
     for far in FAR:
         name, rate = f"tar_at_far_{far}", float(far)
         if negatives * rate < 1:
-            found = f"{negatives} pair{'s' * (negatives != 1)} of different classes"
-            values[name] = Undefined(f"it needs {round(1 / rate)} pairs of different classes, found {found}")
+            values[name] = Undefined(f"it needs {round(1 / rate)} pairs of different classes, found {negatives}")
         else:
             values[name] = float(tpr[np.round(fpr * negatives) <= rate * negatives + 1e-9].max())
     return values
