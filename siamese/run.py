@@ -117,7 +117,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
         _check_same_data(run, data)
         run.resume(config)
     else:
-        _draw_samples(run, data)
+        _draw_samples(run, data, config.figures.format)
         run.begin(config, {"device": _device_facts(trainer), **data.facts()})
     log.info("%s", run.path)
     log.info("%s", statement(config, module.objective, trainer.world_size))
@@ -130,7 +130,8 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     if recorder.collapsed is not None:
         summary["val/collapsed"] = _entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
-    run.figure("loss_curves", figures.loss_curves(run.history(), ["loss", *module.objective.terms]))
+    for name, figure in figures.from_arrays(run.path):
+        run.figure(name, figure, config.figures.format)
     run.summary(summary)
     results_table(run, summary)
 
@@ -214,14 +215,13 @@ def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> d
 def _evaluate(
     config: Config, run: RunDirectory, module: SiameseModule, data: TripletData, epoch: int
 ) -> dict[str, dict[str, Any]]:
-    """Evaluate best.ckpt on validation and test images; write their arrays and figures."""
+    """Evaluate best.ckpt on validation and test images; write their arrays."""
     best = loads(run.checkpoints / "best.ckpt")
     if best is None:
         raise RunError(f"{run.checkpoints / 'best.ckpt'}: cannot be read")
     module.load_state_dict(best["state_dict"])
     trainer = make_trainer(config, run.path, [])
     summary: dict[str, dict[str, Any]] = {}
-    curves = {}
     for part, prefix in (("validation", "val"), ("test", "test")):
         evaluate = trainer.validate if part == "validation" else trainer.test
         evaluate(module, datamodule=data, verbose=False)
@@ -237,10 +237,8 @@ def _evaluate(
         )
         fpr, tpr = (rate.numpy() for rate in roc(module.embeddings, torch.from_numpy(triplets)))
         run.arrays(f"roc_{part}", fpr=fpr, tpr=tpr)
-        curves[part] = (fpr, tpr, module.measured["auc"])
         for name, value in module.measured.items():
             summary[f"{prefix}/{name}"] = _entry(value, part, epoch, METRICS.get(name, "min"))
-    run.figure("roc", figures.roc_curves(curves))
     return summary
 
 
@@ -264,14 +262,23 @@ def _entry(value: float, split: str, epoch: int, direction: str, batch_dependent
     }
 
 
-def _draw_samples(run: RunDirectory, data: TripletData) -> None:
-    source, names = data.source, data.source.class_names
+def _draw_samples(run: RunDirectory, data: TripletData, format: str) -> None:
+    """Show what is trained on, before it is: five images a class, and five triplets."""
+    source, train = data.source, data.parts["train"]
     images, labels = source.images.numpy(), source.labels.numpy()
-    train = data.parts["train"]
-    per_class = [train[labels[train] == label][:5] for label in range(len(names))]
-    run.figure("samples", figures.sample_grid([images[i] for i in per_class], names))
+    names = np.array(source.class_names)
+    shown = np.concatenate([train[labels[train] == label][:5] for label in range(len(names))])
     triplets = data.epoch(0).triplets[:5].numpy()
-    run.figure("triplets", figures.triplet_grid(images[triplets], [[names[i] for i in labels[t]] for t in triplets]))
+    run.arrays(
+        "samples",
+        images=images[shown],
+        labels=labels[shown],
+        class_names=names,
+        triplet_images=images[triplets],
+        triplet_labels=labels[triplets],
+    )
+    run.figure("samples", figures.sample_grid(images[shown], labels[shown], names), format)
+    run.figure("triplets", figures.triplet_grid(images[triplets], labels[triplets], names), format)
 
 
 def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -> None:
