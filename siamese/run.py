@@ -26,12 +26,11 @@ from siamese import figures
 from siamese.accumulation import statement
 from siamese.artifacts import RunDirectory, holds_a_run, read_json, release
 from siamese.callbacks import ProgressBar, Recorder
-from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, loads, newest
+from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, newest
 from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
-from siamese.evaluation import METRICS
-from siamese.evaluation.verification import roc
+from siamese.evaluate import Entries, draw, entry, evaluate, restore
 from siamese.losses import KoLeo, Objective
 from siamese.module import SiameseModule
 from siamese.report import results_table
@@ -126,14 +125,22 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
         log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     run.status("running")
-    summary = _evaluate(config, run, module, data, checkpoints.best["epoch"])
+    epoch = restore(module, run.checkpoints / "best.ckpt")
+    summary, notes = evaluate(
+        config,
+        run,
+        module,
+        data,
+        make_trainer(config, run.path, []),
+        epoch,
+        threshold=config.evaluation.distance_threshold,
+    )
     if recorder.collapsed is not None:
-        summary["val/collapsed"] = _entry(1.0, "validation", recorder.collapsed, "min")
+        summary["val/collapsed"] = entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
-    for name, figure in figures.from_arrays(run.path):
-        run.figure(name, figure, config.figures.format)
+    draw(run.path, run, config.figures.format)
     run.summary(summary)
-    results_table(run, summary)
+    results_table(run.path, summary, "best", notes)
 
 
 def build(config: Config, data: TripletData) -> SiameseModule:
@@ -212,54 +219,14 @@ def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> d
     return {"scheduler": scheduler, "interval": config.scheduler["interval"]}
 
 
-def _evaluate(
-    config: Config, run: RunDirectory, module: SiameseModule, data: TripletData, epoch: int
-) -> dict[str, dict[str, Any]]:
-    """Evaluate best.ckpt on validation and test images; write their arrays."""
-    best = loads(run.checkpoints / "best.ckpt")
-    if best is None:
-        raise RunError(f"{run.checkpoints / 'best.ckpt'}: cannot be read")
-    module.load_state_dict(best["state_dict"])
-    trainer = make_trainer(config, run.path, [])
-    summary: dict[str, dict[str, Any]] = {}
-    for part, prefix in (("validation", "val"), ("test", "test")):
-        evaluate = trainer.validate if part == "validation" else trainer.test
-        evaluate(module, datamodule=data, verbose=False)
-        index = data.parts[part]
-        triplets = np.searchsorted(index, data.triplets[part])
-        run.arrays(
-            part,
-            embeddings=module.embeddings.numpy(),
-            labels=data.source.labels.numpy()[index],
-            ids=data.source.ids[index],
-            class_names=np.array(data.source.class_names),
-            triplets=triplets,
-        )
-        fpr, tpr = (rate.numpy() for rate in roc(module.embeddings, torch.from_numpy(triplets)))
-        run.arrays(f"roc_{part}", fpr=fpr, tpr=tpr)
-        for name, value in module.measured.items():
-            summary[f"{prefix}/{name}"] = _entry(value, part, epoch, METRICS.get(name, "min"))
-    return summary
-
-
-def _training_entries(run: RunDirectory, objective: Objective) -> dict[str, dict[str, Any]]:
+def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
     last = run.history()[-1]
     found = {}
     for name in ("loss", *objective.terms):
         depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base.batch_dependent)
         value = float(last[f"train/{name}"])
-        found[f"train/{name}"] = _entry(value, "train", int(last["epoch"]), "min", bool(depends))
+        found[f"train/{name}"] = entry(value, "train", int(last["epoch"]), "min", bool(depends))
     return found
-
-
-def _entry(value: float, split: str, epoch: int, direction: str, batch_dependent: bool = False) -> dict[str, Any]:
-    return {
-        "value": value,
-        "split": split,
-        "epoch": epoch,
-        "direction": direction,
-        "batch_dependent": batch_dependent,
-    }
 
 
 def _draw_samples(run: RunDirectory, data: TripletData, format: str) -> None:

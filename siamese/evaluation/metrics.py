@@ -9,9 +9,9 @@ RECALL_AT = (1, 5, 10)
 KNN = (1, 5, 20)
 FAR = ("1e-1", "1e-2", "1e-3")
 
-# Each name with whether more or less of it is better. ``pairs_*`` are over all pairs of images, the
-# same names without it over the pairs of the fixed triplets.
-METRICS: dict[str, str] = {
+# Each name with whether more or less of it is better, or None where that is a matter of opinion.
+# ``pairs_*`` are over all pairs of images, the same names without it over the pairs of the fixed triplets.
+METRICS: dict[str, str | None] = {
     "auc": "max",
     "eer": "min",
     **{f"tar_at_far_{far}": "max" for far in FAR},
@@ -38,11 +38,11 @@ METRICS: dict[str, str] = {
     "nmi": "max",
     "ami": "max",
     "intra_distance": "min",
-    "intra_distance_std": "min",
+    "intra_distance_std": None,
     "inter_distance": "max",
-    "inter_distance_std": "min",
+    "inter_distance_std": None,
     "separation": "max",
-    "separation_std": "min",
+    "separation_std": None,
     "alignment": "min",
     "uniformity": "min",
     "effective_rank": "max",
@@ -51,17 +51,17 @@ METRICS: dict[str, str] = {
     "nn_distance_median": "max",
     "nn_distance_q95": "max",
     "entropy": "max",
-    "ellipse_area_mean": "min",
-    "normalised_area_mean": "min",
-    "legacy_area_mean": "min",
+    "ellipse_area_mean": None,
+    "normalised_area_mean": None,
+    "legacy_area_mean": None,
 }
 
 
 def direction(name: str) -> str | None:
-    """``max`` or ``min``, whichever is better for ``name`` (without prefix); None for a name that is
-    not of :data:`METRICS`. ``ellipse_area/cat`` goes the way of ``ellipse_area_mean``."""
+    """``max`` or ``min``, whichever is better for ``name`` (without prefix), or None for neither; a name
+    that is not of :data:`METRICS` is a loss. ``ellipse_area/cat`` goes the way of ``ellipse_area_mean``."""
     measure, slash, _ = name.partition("/")
-    return METRICS.get(f"{measure}_mean" if slash else name)
+    return METRICS.get(f"{measure}_mean" if slash else name, "min")
 
 
 @dataclass(frozen=True)
