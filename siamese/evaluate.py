@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric import Fabric
+from torch import nn
 
-from siamese import figures
 from siamese.artifacts import RunDirectory
 from siamese.checkpoints import loads
 from siamese.config import RunError
-from siamese.data import TripletData
+from siamese.data import LabelledImages, TripletData, draw_triplets
+from siamese.data.draws import generator
 from siamese.evaluation.measure import Measured, measure
-from siamese.evaluation.metrics import Undefined, direction
+from siamese.evaluation.metrics import Undefined, Values, defined, direction
 from siamese.evaluation.pairs import problem
 from siamese.module import SiameseModule
 from siamese.schema import Config, Evaluation
@@ -55,29 +57,28 @@ class Part:
     images: np.ndarray
 
 
-def restore(module: SiameseModule, path: Path) -> int:
-    """Give ``module`` the weights in ``path``; the epochs that they were trained for.
+def restore(module: nn.Module, path: Path, prefix: str = "") -> int:
+    """Give ``module`` the weights that the checkpoint in ``path`` has under ``prefix``; the whole epochs
+    that they were trained for.
 
     Raises:
-        RunError: when there is none, it cannot be read, or it is of another architecture.
+        RunError: when there is no checkpoint, it cannot be read, or it is of another architecture.
     """
     if not path.is_file():
-        raise RunError(f"{path}: not found; a run has it once its first epoch is validated")
+        others = sorted(other.name for other in path.parent.glob("*.ckpt"))
+        there = f"there is {', '.join(others)}" if others else "the run has not finished an epoch"
+        raise RunError(f"{path}: not found; {there}")
     checkpoint = loads(path)
     if checkpoint is None:
-        raise RunError(f"{path}: cannot be read")
+        raise RunError(f"{path}: cannot be read as a checkpoint")
+    weights = checkpoint["state_dict"]
     try:
-        module.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        return int(checkpoint["epoch"]) + bool(progress["is_last_batch"])
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{path}: its weights are not those of this run's model ({reason})") from None
-    return trained_epochs(checkpoint)
-
-
-def trained_epochs(checkpoint: dict[str, Any]) -> int:
-    """How many whole epochs ``checkpoint`` was trained for."""
-    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-    return int(checkpoint["epoch"]) + bool(progress["is_last_batch"])
+        raise RunError(f"{path}: not a checkpoint of this run's model ({reason})") from None
 
 
 def evaluate(
@@ -105,31 +106,53 @@ def evaluate(
     for name in parts:
         test = trainer.validate if name == "validation" else trainer.test
         test(module, datamodule=data, verbose=False)
-        index = data.parts[name]
-        part = Part(
-            name,
-            module.embeddings.numpy(),
-            data.source.labels.numpy()[index],
-            data.source.ids[index],
-            data.source.class_names,
-            np.searchsorted(index, data.triplets[name]),
-            data.source.images[torch.from_numpy(index)].numpy(),
-        )
+        part = embedded(module, data, name)
         found = evaluate_part(run, part, config.evaluation, threshold)
         threshold = found.threshold
-        prefix = PREFIXES[name]
-        losses = {name: value for name, value in module.measured.items() if name not in found.values}
-        for metric, value in (losses | found.values).items():
-            entries[f"{prefix}/{metric}"] = entry(value, name, epoch, direction(metric))
-        entries[f"{prefix}/accuracy"]["threshold"] = found.threshold
+        losses: Values = {name: value for name, value in module.measured.items() if name not in found.values}
+        entries |= part_entries(name, losses | found.values, epoch, threshold)
         notes += said_of(part, found)
     return entries, notes
 
 
-def evaluate_part(run: RunDirectory, part: Part, settings: Evaluation, threshold: float | None) -> Measured:
-    """Measure ``part`` and write its arrays."""
-    log.info("measuring %s images of %s", f"{len(part.labels):,}", part.name)
-    found = measure(
+def embedded(module: SiameseModule, data: TripletData, name: str) -> Part:
+    """The part ``name`` of ``data``, that ``module`` has just embedded."""
+    index = data.parts[name]
+    return Part(
+        name,
+        module.embeddings.numpy(),
+        data.source.labels.numpy()[index],
+        data.source.ids[index],
+        data.source.class_names,
+        np.searchsorted(index, data.triplets[name]),
+        data.source.images[torch.from_numpy(index)].numpy(),
+    )
+
+
+def embed(net: nn.Module, source: LabelledImages, config: Config) -> Part:
+    """Embed the images that ``source`` sets apart for testing, or all where it sets none apart, under the
+    device and precision of ``config``. The triplets are drawn as those of any test part are; images of
+    classes that have no other image are in none."""
+    index = np.flatnonzero(source.is_test if source.is_test.any() else ~source.is_test)
+    labels = source.labels.numpy()[index]
+    device = config.device
+    fabric = Fabric(accelerator=device.accelerator, devices=1, precision=device.precision)  # type: ignore[arg-type]
+    net = fabric.setup_module(net.eval())
+    batches = torch.from_numpy(index).split(config.data.eval_batch_size)
+    with torch.inference_mode():
+        embeddings = torch.cat([net(fabric.to_device(source.images[b])).float().cpu() for b in batches])
+    paired = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    triplets = np.empty((0, 3), dtype=np.int64)
+    if len(np.unique(labels[paired])) > 1:
+        random = generator(config.seed, "test triplets")
+        triplets = paired[draw_triplets(labels[paired], None, random)]
+    images = source.images[torch.from_numpy(index)].numpy()
+    return Part("test", embeddings.numpy(), labels, source.ids[index], source.class_names, triplets, images)
+
+
+def measured(part: Part, settings: Evaluation, threshold: float | None) -> Measured:
+    """Everything there is to measure on ``part``."""
+    return measure(
         part.embeddings,
         part.labels,
         part.triplets,
@@ -138,6 +161,12 @@ def evaluate_part(run: RunDirectory, part: Part, settings: Evaluation, threshold
         threshold=threshold,
         spread_images=settings.spread_images,
     )
+
+
+def evaluate_part(run: RunDirectory, part: Part, settings: Evaluation, threshold: float | None) -> Measured:
+    """Measure ``part`` and write its arrays."""
+    log.info("measuring %s images of %s", f"{len(part.labels):,}", part.name)
+    found = measured(part, settings, threshold)
     run.arrays(
         part.name,
         embeddings=part.embeddings,
@@ -154,6 +183,14 @@ def evaluate_part(run: RunDirectory, part: Part, settings: Evaluation, threshold
         if len(part.triplets):
             run.arrays(f"hardest_{part.name}", **hardest(part))
     return found
+
+
+def part_entries(part: str, values: Values, epoch: int, threshold: float | None) -> Entries:
+    """What was measured on ``part`` as entries of summary.json, accuracy with its ``threshold``."""
+    prefix = PREFIXES[part]
+    entries = {f"{prefix}/{name}": entry(value, part, epoch, direction(name)) for name, value in values.items()}
+    entries[f"{prefix}/accuracy"]["threshold"] = threshold
+    return entries
 
 
 def said_of(part: Part, found: Measured) -> Iterator[str]:
@@ -182,6 +219,27 @@ def entry(
     if isinstance(value, Undefined):
         return {"value": None, **about, "reason": value.reason}
     return {"value": value, **about}
+
+
+class EveryEpochs(pl.Callback):
+    """Measures everything but single classes on the validation images every ``settings.every`` epochs,
+    before training too. It comes before the callback that records what the module has measured."""
+
+    def __init__(self, settings: Evaluation) -> None:
+        self.settings = settings
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SiameseModule)
+        assert self.settings.every is not None
+        epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
+        if trainer.state.fn != "fit" or epoch % self.settings.every:
+            return
+        part = embedded(pl_module, pl_module.data, "validation")
+        found = defined(measured(part, self.settings, self.settings.distance_threshold).values)
+        more = {name: value for name, value in found.items() if name not in pl_module.measured and "/" not in name}
+        pl_module.measured |= more
+        for logger in trainer.loggers:
+            logger.log_metrics({f"val/{name}": value for name, value in more.items()}, trainer.global_step)
 
 
 def gallery(part: Part) -> dict[str, np.ndarray]:
@@ -225,9 +283,3 @@ def hardest(part: Part) -> dict[str, np.ndarray]:
 def _unit(embeddings: np.ndarray) -> np.ndarray:
     wide = embeddings.astype(np.float64)
     return wide / np.linalg.norm(wide, axis=1, keepdims=True)
-
-
-def draw(source: Path, run: RunDirectory, format: str) -> None:
-    """Draw every figure that ``source`` holds the numbers of into ``run``."""
-    for name, figure in figures.from_arrays(source):
-        run.figure(name, figure, format)

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from siamese.artifacts import RunDirectory
+
 log = logging.getLogger(__name__)
 
 # Metrics that begin a group of their own.
@@ -41,7 +43,15 @@ def results_table(
     log.info("%s", text.getvalue().rstrip())
     for note in notes:
         log.info("%s", note)
-    log.info("figures, arrays, checkpoints and summary.json are in %s", path)
+    log.info("figures, arrays and summary.json are in %s", path)
+
+
+def draw(source: Path, run: RunDirectory, format: str) -> int:
+    """Draw every figure that ``source`` holds the numbers of into ``run``; how many there were."""
+    from siamese import figures
+
+    drawn = [run.figure(name, figure, format) for name, figure in figures.from_arrays(source)]
+    return len(drawn)
 
 
 def _cell(entry: Mapping[str, Any] | None) -> str:

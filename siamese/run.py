@@ -6,7 +6,7 @@ import copy
 import logging
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ from siamese.callbacks import ProgressBar, Recorder
 from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, newest
 from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
-from siamese.data import TripletData, load
-from siamese.evaluate import Entries, draw, entry, evaluate, restore
+from siamese.data import LabelledImages, TripletData, load
+from siamese.evaluate import Entries, EveryEpochs, entry, evaluate, restore
 from siamese.losses import KoLeo, Objective
 from siamese.module import SiameseModule
-from siamese.report import results_table
+from siamese.report import draw, results_table
 from siamese.resume import resumed_config
 from siamese.schema import OWN_KEYS, SPANS, Config
 
@@ -51,7 +51,7 @@ def check(composed: DictConfig) -> Config:
     plain = job_config(composed)
     config = validate(plain) if plain.resume is None else resumed_config(plain)
     check_targets(config)
-    _check_device(config)
+    check_device(config)
     _check_optimization(config)
     return config
 
@@ -97,9 +97,9 @@ def train(composed: DictConfig) -> None:
 
 
 def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bool) -> None:
-    _quieten()
+    quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = TripletData(load(config.data, config.seed), config.data, config.seed)
+    data = split_data(config, load(config.data, config.seed))
     module = build(config, data)
     _check_image_size(config, module)
     recorder = Recorder(run, config.callbacks)
@@ -110,7 +110,9 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
         config.callbacks.checkpoint_every,
         config.callbacks.checkpoint_every_steps,
     )
-    trainer = make_trainer(config, run.path, [recorder, checkpoints])
+    every = config.evaluation.every
+    callbacks = [*([EveryEpochs(config.evaluation)] if every else []), recorder, checkpoints]
+    trainer = make_trainer(config, run.path, callbacks)
     _check_koleo_rows(config, module.objective, data)
     if resuming:
         _check_same_data(run, data)
@@ -126,15 +128,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     run.status("running")
     epoch = restore(module, run.checkpoints / "best.ckpt")
-    summary, notes = evaluate(
-        config,
-        run,
-        module,
-        data,
-        make_trainer(config, run.path, []),
-        epoch,
-        threshold=config.evaluation.distance_threshold,
-    )
+    summary, notes = evaluate(config, run, module, data, make_trainer(config, run.path, []), epoch)
     if recorder.collapsed is not None:
         summary["val/collapsed"] = entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
@@ -143,11 +137,20 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     results_table(run.path, summary, "best", notes)
 
 
+def split_data(config: Config, source: LabelledImages) -> TripletData:
+    """``source`` split and made into tuples as ``config`` says."""
+    return TripletData(source, config.data, config.seed)
+
+
+def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> torch.nn.Module:
+    """The network that ``config`` describes, for images of that ``mean`` and ``std`` a channel."""
+    net = make("model", config.model, mean=mean, std=std)
+    return net.to(memory_format=torch.channels_last) if config.device.channels_last else net
+
+
 def build(config: Config, data: TripletData) -> SiameseModule:
     """The module that ``config`` describes, for ``data``."""
-    net = make("model", config.model, mean=data.mean, std=data.std)
-    if config.device.channels_last:
-        net = net.to(memory_format=torch.channels_last)
+    net = build_net(config, data.mean, data.std)
     own = OWN_KEYS["loss"]
     base = make("loss", {k: v for k, v in config.loss.items() if k not in own})
     koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
@@ -278,7 +281,7 @@ def _check_same_data(run: RunDirectory, data: TripletData) -> None:
             )
 
 
-def _check_device(config: Config) -> None:
+def check_device(config: Config) -> None:
     device = config.device
     if device.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device.accelerator=cuda: no CUDA device was found here; expected device=auto or device=cpu")
@@ -332,7 +335,7 @@ def _device_facts(trainer: pl.Trainer) -> dict[str, Any]:
     }
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Leave to Lightning's log what is wrong, and to ours what is going on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
