@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from siamese.accumulation import window_scale
 from siamese.data import Batch, TripletData
-from siamese.evaluation import mean_cosine, verification
+from siamese.evaluation.verification import mean_cosine, verification
 from siamese.losses import Objective, koleo
 
 

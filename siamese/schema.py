@@ -77,6 +77,10 @@ class Callbacks:
 @dataclass(frozen=True)
 class Evaluation:
     koleo_embeddings: int = 192
+    every: int | None = None
+    coverage: float = 0.5
+    distance_threshold: float | None = None
+    spread_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ NOT_SCIENTIFIC = (
     "resume",
     "logger",
     "callbacks",
+    "evaluation.every",
     "figures",
     "device.accelerator",
     "device.strategy",
@@ -209,6 +214,10 @@ CHECKS: dict[str, Check] = {
     "callbacks.heartbeat_seconds": _above(0),
     "callbacks.collapse_cosine": _between(0, 1),
     "evaluation.koleo_embeddings": _at_least(2),
+    "evaluation.every": _at_least(1),
+    "evaluation.coverage": _between(0, 1),
+    "evaluation.distance_threshold": _above(0),
+    "evaluation.spread_images": _at_least(2),
     "figures.format": _one_of("png", "svg", "pdf"),
 }
 
