@@ -294,6 +294,7 @@ def test_histograms_are_densities_with_their_means() -> None:
     same, different = axis.patches[1], axis.patches[3]
     assert same.get_data().values.tolist() == [0.0, 0.5, 1.5]
     assert different.get_data().values.tolist() == pytest.approx([0.9, 0.2, 0.0])
+    assert axis.get_xlim() == (-2.0, 1.5)  # what is occupied, and a bin on either side
     assert (same.get_edgecolor(), different.get_edgecolor()) != (different.get_edgecolor(), same.get_edgecolor())
     assert [t.get_text() for t in axis.get_legend().get_texts()] == [
         f"same class, mean {(0.25 + 0.75 * 3) / 4:.2f}",

@@ -38,7 +38,7 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
         grid = read("samples", "images", "labels", "class_names")
         yield "samples", sample_grid(**grid)
         triplets = read("samples", "triplet_images", "triplet_labels", "triplet_distances")
-        yield "triplets", triplet_grid(*triplets.values(), class_names=grid["class_names"])
+        yield "triplets", triplet_grid(*triplets.values(), grid["class_names"])
     yield from _curves(read_metrics(run / "metrics.csv"))
     if curves := {part: read(f"roc_{part}", "fpr", "tpr") for part in PARTS if has(f"roc_{part}")}:
         yield "roc", roc_curves({part: (c["fpr"], c["tpr"], _area(**c)) for part, c in curves.items()})

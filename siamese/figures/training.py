@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from siamese.figures.style import COLOURS, GREY, MARKERS, tidy
 
@@ -110,7 +111,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
         axis.remove()
     for axis in every[:count]:
         axis.set_xlabel("epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
         tidy(axis)
     return figure, every[:count]
 
