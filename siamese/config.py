@@ -19,7 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from siamese.schema import CHECKS, OPTIONAL_TARGETS, OWN_KEYS, SPANS, TARGETS, Config, schema
+from siamese.schema import BATCHES, CHECKS, OPTIONAL_TARGETS, OWN_KEYS, SPANS, TARGETS, Config, schema
 
 
 class ConfigError(Exception):
@@ -146,9 +146,36 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
     if data.std is not None and min(data.std) <= 0:
         raise ConfigError(f"data.std={data.std}: expected numbers above 0")
+    _check_batches(config)
     for group in TARGETS:
         if group not in OPTIONAL_TARGETS and not getattr(config, group).get("_target_"):
             raise ConfigError(f"{group}._target_: expected the dotted path of what to build, found nothing")
+
+
+def _check_batches(config: Config) -> None:
+    """Refuse counts that the kind of batches lacks or does not use, and a batch that they do not divide."""
+    kind, size = config.batches.kind, config.data.batch_size
+    for key, value in vars(config.batches).items():
+        if key == "kind" or (value is None) != (key in BATCHES[kind]):
+            continue
+        expected = "a number" if value is None else f"null, for batches.kind={kind} does not use it"
+        raise ConfigError(f"batches.{key}={_shown(value)}: expected {expected}")
+    if config.data.split == "article" and kind != "triplets":
+        raise ConfigError(
+            f"batches.kind={kind}: data.split=article splits the article's own triplets; expected batches=triplets"
+        )
+    key = {"balanced": "images_per_class", "magnet": "images_per_cluster"}.get(kind)
+    if key is not None:
+        group = getattr(config.batches, key)
+        if size % group or size < 2 * group:
+            raise ConfigError(
+                f"data.batch_size={size}: expected a multiple of batches.{key}={group}, and at least {2 * group}"
+            )
+    if kind != "triplets" and config.loss.get("koleo_over", "all") != "all":
+        raise ConfigError(
+            f"loss.koleo_over={config.loss['koleo_over']}: only triplets have these roles; "
+            f"expected all, or batches=triplets (found batches.kind={kind})"
+        )
 
 
 PLAIN = {NoneType: "null", bool: "bool", int: "int", float: "float", str: "str"}

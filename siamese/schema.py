@@ -40,6 +40,17 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Batches:
+    """What a micro-batch holds. The counts are for the kinds that need them, and null for the others."""
+
+    kind: str = "triplets"
+    images_per_class: int | None = None
+    clusters_per_class: int | None = None
+    images_per_cluster: int | None = None
+    refreshes: int | None = None
+
+
+@dataclass(frozen=True)
 class Accumulation:
     mode: str = "naive"
     rescale_last_window: bool = True
@@ -88,6 +99,7 @@ class Config:
     seed: int = 0
     resume: str | None = None
     data: Data = field(default_factory=Data)
+    batches: Batches = field(default_factory=Batches)
     model: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, Any] = field(default_factory=dict)
     accumulation: Accumulation = field(default_factory=Accumulation)
@@ -113,6 +125,15 @@ OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
 OWN_KEYS: dict[str, dict[str, type]] = {
     "loss": {"koleo_weight": float, "koleo_over": str, "koleo_neighbours": int},
     "scheduler": {"interval": str},
+}
+
+# The counts of ``batches`` that each kind needs.
+BATCHES: dict[str, tuple[str, ...]] = {
+    "triplets": (),
+    "pairs": (),
+    "balanced": ("images_per_class",),
+    "views": (),
+    "magnet": ("clusters_per_class", "images_per_cluster", "refreshes"),
 }
 
 # Arguments of a scheduler that, where they are null, are the length of the run.
@@ -175,6 +196,11 @@ CHECKS: dict[str, Check] = {
     "data.batch_size": _at_least(1),
     "data.eval_batch_size": _at_least(1),
     "data.augment.crop_padding": _at_least(0),
+    "batches.kind": _one_of(*BATCHES),
+    "batches.images_per_class": _at_least(2),
+    "batches.clusters_per_class": _at_least(1),
+    "batches.images_per_cluster": _at_least(2),
+    "batches.refreshes": _at_least(1),
     "model.embedding_dim": _at_least(1),
     "model.width": _at_least(1),
     "loss.margin": _above(0),
