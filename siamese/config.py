@@ -164,10 +164,9 @@ def _check_batches(config: Config) -> None:
         raise ConfigError(
             f"batches.kind={kind}: data.split=article splits the article's own triplets; expected batches=triplets"
         )
-    key = {"balanced": "images_per_class", "magnet": "images_per_cluster"}.get(kind)
-    if key is not None:
+    for key in ("images_per_class", "images_per_cluster"):
         group = getattr(config.batches, key)
-        if size % group or size < 2 * group:
+        if group is not None and (size % group or size < 2 * group):
             raise ConfigError(
                 f"data.batch_size={size}: expected a multiple of batches.{key}={group}, and at least {2 * group}"
             )

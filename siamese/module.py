@@ -53,7 +53,7 @@ class SiameseModule(pl.LightningModule):
         if self.rescale_last_window:
             batches = int(self.trainer.num_training_batches)
             scale = window_scale(batch_idx, batches, self.trainer.accumulate_grad_batches)
-        return {"loss": loss * scale, "terms": {"loss": loss, **terms}, "tuples": len(batch.tuples[0])}
+        return {"loss": loss * scale, "terms": {"loss": loss, **terms}, "images": len(batch.labels)}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._chunks.append(self.net(batch.images))
@@ -78,7 +78,8 @@ class SiameseModule(pl.LightningModule):
         triplets = torch.from_numpy(np.searchsorted(index, self.data.triplets[part]))
         labels = self.data.source.labels[torch.from_numpy(index)]
         objective = self.objective
-        terms = {objective.name: objective.base(self.embeddings, labels, triplets.unbind(1))}
+        values = [objective.base(self.embeddings[r], labels[r], t) for r, t in self.data.measured(part)]
+        terms = {objective.name: torch.stack(values).mean()}
         if objective.koleo_weight:
             rows = torch.linspace(0, len(index) - 1, min(len(index), self.koleo_embeddings)).long()
             terms["koleo"] = koleo(self.embeddings[rows], objective.koleo.neighbours)

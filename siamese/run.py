@@ -30,6 +30,7 @@ from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, lo
 from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
+from siamese.data.items import IMAGES, ITEMS
 from siamese.evaluation import METRICS, roc
 from siamese.losses import KoLeo, Objective
 from siamese.module import SiameseModule
@@ -99,7 +100,7 @@ def train(composed: DictConfig) -> None:
 def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bool) -> None:
     _quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = TripletData(load(config.data, config.seed), config.data, config.seed)
+    data = TripletData(load(config.data, config.seed), config.data, config.seed, config.batches)
     module = build(config, data)
     _check_image_size(config, module)
     recorder = Recorder(run, config.callbacks)
@@ -269,8 +270,10 @@ def _draw_samples(run: RunDirectory, data: TripletData) -> None:
     train = data.parts["train"]
     per_class = [train[labels[train] == label][:5] for label in range(len(names))]
     run.figure("samples", figures.sample_grid([images[i] for i in per_class], names))
-    triplets = data.epoch(0).triplets[:5].numpy()
-    run.figure("triplets", figures.triplet_grid(images[triplets], [[names[i] for i in labels[t]] for t in triplets]))
+    if data.batches.kind == "triplets":
+        triplets = data.epoch(0).items[:5].numpy()
+        shown = [[names[i] for i in labels[t]] for t in triplets]
+        run.figure("triplets", figures.triplet_grid(images[triplets], shown))
 
 
 def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -> None:
@@ -283,13 +286,12 @@ def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -
             f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
             "that validation measures KoLeo on"
         )
-    size = data.loader.batch_size
-    last = data.loader.triplets % size or size
-    rows = 3 * last if objective.koleo.over == "all" else last
+    size, last = config.data.batch_size, data.loader.last
+    rows = last * (IMAGES.get(config.batches.kind) or data.group) if objective.koleo.over == "all" else last
     if rows <= objective.koleo.neighbours:
         raise ConfigError(
-            f"data.batch_size={size}: the last micro-batch of an epoch has {last} triplets, too few for "
-            f"loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
+            f"data.batch_size={size}: the last micro-batch of an epoch has {last} {ITEMS[data.batches.kind]}, too few "
+            f"for loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
         )
 
 
