@@ -68,7 +68,7 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
     for group, own in OWN_KEYS.items():
         for key, kind in own.items():
             if f"{group}.{key}" in values:
-                _check_type(f"{group}.{key}", values[f"{group}.{key}"], kind)
+                check_type(f"{group}.{key}", values[f"{group}.{key}"], kind)
     for key, value in values.items():
         numbers = value if isinstance(value, list) else [value]
         if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
@@ -180,7 +180,7 @@ def _check_batches(config: Config) -> None:
 PLAIN = {NoneType: "null", bool: "bool", int: "int", float: "float", str: "str"}
 
 
-def _check_type(key: str, value: Any, annotation: Any) -> None:
+def check_type(key: str, value: Any, annotation: Any) -> None:
     """Refuse a ``value`` that ``annotation`` has no place for."""
     if not _fits(value, annotation):
         raise ConfigError(_mistyped(key, value, annotation))
@@ -272,7 +272,7 @@ def check_targets(config: Config) -> None:
                 )
             spans_the_run = group == "scheduler" and key in SPANS and value is None
             if key in hints and not spans_the_run:
-                _check_type(f"{group}.{key}", value, hints[key])
+                check_type(f"{group}.{key}", value, hints[key])
         for key, parameter in parameters.items():
             if parameter.default is parameter.empty and key not in given:
                 raise ConfigError(f"{group}.{key}: {path} needs it (write {group}.{key}=VALUE)")

@@ -137,7 +137,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
 
 def build(config: Config, data: TripletData) -> SiameseModule:
     """The module that ``config`` describes, for ``data``."""
-    net = make("model", config.model, mean=data.mean, std=data.std)
+    net = make("model", config.model, mean=data.mean, std=data.std, image_size=config.data.image_size)
     if config.device.channels_last:
         net = net.to(memory_format=torch.channels_last)
     own = OWN_KEYS["loss"]
@@ -163,7 +163,7 @@ def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) 
         ConfigError: when the target refuses them.
     """
     try:
-        return instantiate(node, _partial_=True)(*arguments, **supplied)
+        return instantiate(node, _partial_=True, _convert_="all")(*arguments, **supplied)
     except (TypeError, ValueError, InstantiationException) as error:
         given = ", ".join(f"{group}.{k}={v}" for k, v in node.items() if k != "_target_")
         reason = " ".join(str(error).split())

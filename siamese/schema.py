@@ -114,7 +114,7 @@ class Config:
 
 # Groups that name a _target_, with the arguments that the program itself supplies to it.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "model": ("mean", "std"),
+    "model": ("mean", "std", "image_size"),
     "loss": (),
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
@@ -203,6 +203,7 @@ CHECKS: dict[str, Check] = {
     "batches.refreshes": _at_least(1),
     "model.embedding_dim": _at_least(1),
     "model.width": _at_least(1),
+    "model.dropout": (lambda v: 0 <= v < 1, "a fraction from 0 and below 1"),
     "loss.margin": _above(0),
     "loss.koleo_weight": _at_least(0),
     "loss.koleo_over": _one_of("all", "anchors", "per_role"),
