@@ -88,6 +88,7 @@ class Callbacks:
 @dataclass(frozen=True)
 class Evaluation:
     koleo_embeddings: int = 192
+    pair_distance: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _one_of(*choices: str) -> Check:
 
 CHECKS: dict[str, Check] = {
     "seed": (lambda v: 0 <= v < 2**32, f"a number from 0 to {2**32 - 1}"),
-    "data.source": _one_of("cifar10", "digits", "image_folder"),
+    "data.source": _one_of("cifar10", "digits", "fashion_mnist", "image_folder"),
     "data.image_size": _at_least(1),
     "data.decode_workers": _at_least(1),
     "data.images_per_class": _at_least(2),
@@ -229,6 +230,7 @@ CHECKS: dict[str, Check] = {
     "callbacks.heartbeat_seconds": _above(0),
     "callbacks.collapse_cosine": _between(0, 1),
     "evaluation.koleo_embeddings": _at_least(2),
+    "evaluation.pair_distance": _above(0),
 }
 
 
