@@ -20,7 +20,8 @@ class MagnetLoss(nn.Module):
     Rippel, Paluri, Dollár and Bourdev 2016 (Metric learning with adaptive density discrimination),
     section 3.2, the objective of a neighbourhood of clusters. μ(r) is the mean of r's cluster and the
     sum is over the clusters of other classes, both in the batch; ``σ² = Σ ‖r − μ(r)‖² / (N − 1)`` is a
-    variance already and is not squared again. ``alpha`` is the gap between clusters, in variances.
+    variance already and is not squared again. With ``alpha``, the squared distance to an impostor has
+    to exceed that to the own cluster by 2·alpha·σ².
     """
 
     batch_dependent = True

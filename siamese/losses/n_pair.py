@@ -105,15 +105,22 @@ class InstanceLoss(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:
         """The loss of ``embeddings`` [N, D]. Which are of one instance is said by ids, never by their order:
-        given tuples ``(a, p, …)``, a positive is of its anchor's instance and every other embedding is one
-        of its own; ``labels`` are not used. With None, ``labels`` [N] are the instance ids. Zero where no
-        instance has two embeddings, or all are one."""
-        z, ids = nn.functional.normalize(embeddings, dim=1), labels
-        if indices_tuple is not None:
-            a, p = indices_tuple[:2]
-            ids = torch.arange(len(z), device=z.device)
-            ids = ids.scatter_reduce(0, p, a, "amin")  # of several anchors, one, whatever the order
+        given tuples ``(a, p, …)``, those that pairs (a, p) tie to each other, and ``labels`` are not
+        used. With None, ``labels`` [N] are the instance ids. Zero where no instance has two embeddings,
+        or all are one."""
+        z = nn.functional.normalize(embeddings, dim=1)
+        ids = labels if indices_tuple is None else _tied(len(z), *indices_tuple[:2])
         return over_all_pairs(z, ids, self.gamma)
+
+
+def _tied(count: int, a: Tensor, p: Tensor) -> Tensor:
+    """Ids [count], equal for what the pairs (a, p) tie, directly or through others."""
+    ids, joined = torch.full_like(a, -1), torch.arange(count, device=a.device)
+    while not torch.equal(ids, joined):
+        ids = joined
+        joined = ids.scatter_reduce(0, p, ids[a], "amin")
+        joined = joined.scatter_reduce(0, a, joined[p], "amin")
+    return ids
 
 
 def over_all_pairs(z: Tensor, labels: Tensor, scale: float = 1.0, largest: int | None = None) -> Tensor:
