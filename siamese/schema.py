@@ -124,7 +124,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
 OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
 # Keys of those groups that are ours, not the target's.
 OWN_KEYS: dict[str, dict[str, type]] = {
-    "loss": {"koleo_weight": float, "koleo_over": str, "koleo_neighbours": int},
+    "loss": {"koleo_weight": float, "koleo_over": str, "koleo_neighbours": int, "batches": list},
     "scheduler": {"interval": str},
 }
 
@@ -206,6 +206,11 @@ CHECKS: dict[str, Check] = {
     "model.width": _at_least(1),
     "model.dropout": (lambda v: 0 <= v < 1, "a fraction from 0 and below 1"),
     "loss.margin": _above(0),
+    "loss.negatives": _at_least(1),
+    "loss.class_weighting": _at_least(0),
+    "loss.l2_weight": _at_least(0),
+    "loss.gamma": _above(0),
+    "loss.alpha": _above(0),
     "loss.koleo_weight": _at_least(0),
     "loss.koleo_over": _one_of("all", "anchors", "per_role"),
     "loss.koleo_neighbours": _at_least(1),
