@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from siamese.accumulation import window_scale
 from siamese.data import Batch, TripletData
 from siamese.evaluation import mean_cosine, verification
+from siamese.evaluation.pairs import pair_verification
 from siamese.losses import Objective, koleo
 
 
@@ -34,11 +35,13 @@ class SiameseModule(pl.LightningModule):
         *,
         rescale_last_window: bool = True,
         koleo_embeddings: int = 192,
+        pair_distance: float = 0.5,
     ) -> None:
         super().__init__()
         self.net, self.objective, self.data = net, objective, data
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.rescale_last_window, self.koleo_embeddings = rescale_last_window, koleo_embeddings
+        self.pair_distance = pair_distance
         self.embeddings = torch.empty(0)
         self.measured: dict[str, float] = {}
         self._chunks: list[Tensor] = []
@@ -60,6 +63,9 @@ class SiameseModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._chunks.append(self.net(batch.images))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.net(batch.images)
 
     def on_validation_epoch_end(self) -> None:
         self._measure("validation")
@@ -87,6 +93,16 @@ class SiameseModule(pl.LightningModule):
         self.measured = {name: value.item() for name, value in sorted(terms.items())}
         self.measured |= verification(self.embeddings, triplets)
         self.measured["cos_mean"] = mean_cosine(self.embeddings)
+        if self.data.batches.kind == "pairs":
+            self.measured |= self.measure_pairs(self.embeddings, part)
+
+    def measure_pairs(self, embeddings: Tensor, part: str) -> dict[str, float]:
+        """:func:`pair_verification` of the ``embeddings`` of a whole part on its pairs."""
+        pairs, index = self.data.pairs(part), self.data.parts[part]
+        labels = self.data.source.labels[torch.from_numpy(index)]
+        return pair_verification(
+            embeddings, labels, torch.from_numpy(np.searchsorted(index, pairs)), self.pair_distance
+        )
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameters())

@@ -92,6 +92,11 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Figures:
+    format: str = "png"
+
+
+@dataclass(frozen=True)
 class Config:
     """One run. ``model``, ``loss``, ``optimizer``, ``scheduler`` and ``logger`` name a ``_target_``;
     their other keys are the arguments of that target and are checked against its signature."""
@@ -110,6 +115,7 @@ class Config:
     trainer: Trainer = field(default_factory=Trainer)
     callbacks: Callbacks = field(default_factory=Callbacks)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    figures: Figures = field(default_factory=Figures)
     logger: dict[str, Any] = field(default_factory=dict)
 
 
@@ -146,6 +152,7 @@ NOT_SCIENTIFIC = (
     "resume",
     "logger",
     "callbacks",
+    "figures",
     "device.accelerator",
     "device.strategy",
     "device.channels_last",
@@ -236,6 +243,7 @@ CHECKS: dict[str, Check] = {
     "callbacks.collapse_cosine": _between(0, 1),
     "evaluation.koleo_embeddings": _at_least(2),
     "evaluation.pair_distance": _above(0),
+    "figures.format": _one_of("png", "svg", "pdf"),
 }
 
 

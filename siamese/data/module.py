@@ -259,6 +259,10 @@ class TripletData(pl.LightningDataModule):
     def test_dataloader(self) -> ImageLoader:
         return self._images(self.parts["test"])
 
+    def predict_dataloader(self) -> ImageLoader:
+        """The training images, to be embedded as they are."""
+        return self._images(self.parts["train"])
+
     def _images(self, index: np.ndarray) -> ImageLoader:
         return ImageLoader(torch.from_numpy(index), self.source.labels, self.config.eval_batch_size)
 
