@@ -179,7 +179,7 @@ def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) 
         ConfigError: when the target refuses them.
     """
     try:
-        return instantiate(node, _partial_=True)(*arguments, **supplied)
+        return instantiate(node, _partial_=True, _convert_="all")(*arguments, **supplied)
     except (TypeError, ValueError, InstantiationException) as error:
         given = ", ".join(f"{group}.{k}={v}" for k, v in node.items() if k != "_target_")
         reason = " ".join(str(error).split())
