@@ -86,9 +86,10 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
         if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
             raise ConfigError(f"{key}={value}: expected a finite number")
     for key, value in values.items():
-        accepts, expected = CHECKS.get(re.sub(r"^loss\.(loss|losses\.\w+)\.", "loss.", key), (None, ""))
-        if value is None or accepts is None:
+        check = CHECKS.get(re.sub(r"^loss\.(loss|losses\.\w+)\.", "loss.", key))  # a loss in a loss likewise
+        if value is None or check is None:
             continue
+        accepts, expected = check
         try:
             good = accepts(value)
         except TypeError:

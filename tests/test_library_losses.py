@@ -25,7 +25,7 @@ from siamese.command_line import job_config
 from siamese.config import ConfigError, find_target, parameters
 from siamese.data import TripletData
 from siamese.losses import KoLeo, Objective
-from siamese.losses.build import LABELS, NAMED, Mined, make_loss
+from siamese.losses.build import LABELS, NAMED, make_loss
 from siamese.module import SiameseModule
 from siamese.resume import _refuse_foreign_targets
 from siamese.run import build, check, make_trainer
@@ -244,7 +244,7 @@ def test_mining_is_the_librarys_and_takes_the_place_of_the_drawn_triplets(miner:
 
 
 def _all_triplets(a1: Tensor, p: Tensor, a2: Tensor, n: Tensor) -> Tensor:
-    found = [(i, j, l) for i, j in zip(a1, p, strict=True) for k, l in zip(a2, n, strict=True) if i == k]
+    found = [(a, i, j) for a, i in zip(a1, p, strict=True) for b, j in zip(a2, n, strict=True) if a == b]
     return torch.tensor(found).view(-1, 3).t()
 
 
@@ -350,12 +350,12 @@ def test_own_parameters_are_a_group_with_their_rate() -> None:
         (["loss=margin", "loss.learn_beta=true", "loss.num_classes=4", "loss.lr=0.1"], [5e-4, 0.1]),
     ):
         config, _, module = toy(*words)
-        optimizer = module.make_optimizer(module.net.parameters(), module.objective.parameters())
+        optimizer = module.make_optimizer(module.parameter_groups())
         assert [group["lr"] for group in optimizer.param_groups] == rates
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         assert held == {id(p) for p in module.parameters()}
     config, _, module = toy("loss=proxy_anchor", "loss.lr=0.1", "scheduler=one_cycle", "scheduler.max_lr=0.01")
-    optimizer = module.make_optimizer(module.net.parameters(), module.objective.parameters())
+    optimizer = module.make_optimizer(module.parameter_groups())
     peaks = [[], []]  # type: ignore[var-annotated]
     schedule = module.make_schedule(optimizer, 20)
     assert schedule is not None
@@ -489,7 +489,7 @@ def test_what_cannot_work_is_refused_in_one_line(words: str, message: str) -> No
 
 
 def test_classes_that_the_data_has_not_are_refused() -> None:
-    with pytest.raises(ConfigError, match="loss.num_classes=7: expected 4, the classes of the data"):
+    with pytest.raises(ConfigError, match=r"loss\.num_classes=7: expected 4, the classes of the data"):
         toy("loss=margin", "loss.num_classes=7")
 
 
@@ -497,5 +497,5 @@ def test_a_run_directory_cannot_name_what_is_built_inside_a_loss() -> None:
     own = checked("loss=cross_batch_memory")
     _refuse_foreign_targets(own, [])
     own.loss["loss"]["distance"] = {"_target_": "os.system", "command": "true"}
-    with pytest.raises(ConfigError, match="os.system"):
+    with pytest.raises(ConfigError, match=r"os\.system"):
         _refuse_foreign_targets(own, [])
