@@ -111,7 +111,7 @@ class SiameseModule(pl.LightningModule):
         own = list(self.objective.parameters())
         if not own:
             return self.net.parameters()
-        rate = {} if self.loss_lr is None else {"lr": self.loss_lr}
+        rate: dict[str, Any] = {} if self.loss_lr is None else {"lr": self.loss_lr}
         return [{"params": list(self.net.parameters())}, {"params": own, **rate}]
 
     def configure_optimizers(self) -> Any:
