@@ -15,6 +15,8 @@ from siamese.data import Batch, TripletData
 from siamese.evaluation import mean_cosine, verification
 from siamese.losses import Objective, koleo
 
+LOSS_TRIPLETS = 64  # in each micro-batch that the loss is measured on
+
 
 class SiameseModule(pl.LightningModule):
     """Trains ``net`` on the micro-batches of ``data`` under ``objective``.
@@ -29,7 +31,7 @@ class SiameseModule(pl.LightningModule):
         net: nn.Module,
         objective: Objective,
         data: TripletData,
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        optimizer: Callable[[Iterable[nn.Parameter], Iterable[nn.Parameter]], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
         *,
         rescale_last_window: bool = True,
@@ -78,7 +80,7 @@ class SiameseModule(pl.LightningModule):
         triplets = torch.from_numpy(np.searchsorted(index, self.data.triplets[part]))
         labels = self.data.source.labels[torch.from_numpy(index)]
         objective = self.objective
-        terms = {objective.name: objective.base(self.embeddings, labels, triplets.unbind(1))}
+        terms = {objective.name: self._loss(labels, triplets)}
         if objective.koleo_weight:
             rows = torch.linspace(0, len(index) - 1, min(len(index), self.koleo_embeddings)).long()
             terms["koleo"] = koleo(self.embeddings[rows], objective.koleo.neighbours)
@@ -87,7 +89,22 @@ class SiameseModule(pl.LightningModule):
         self.measured |= verification(self.embeddings, triplets)
         self.measured["cos_mean"] = mean_cosine(self.embeddings)
 
+    def _loss(self, labels: Tensor, triplets: Tensor) -> Tensor:
+        """The loss over the part, in micro-batches of about LOSS_TRIPLETS triplets evenly spaced among
+        them, whatever the size that trains; each counts by its triplets."""
+        batches = -(-len(triplets) // LOSS_TRIPLETS)
+        total = torch.zeros(())
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.autocast(self.device.type, enabled=False):
+            torch.manual_seed(0)  # for losses that draw
+            for part in (triplets[first::batches] for first in range(batches)):
+                index = part.t().reshape(-1)
+                places = torch.arange(len(index), device=self.device).view(3, -1)
+                z, classes = self.embeddings[index].to(self.device), labels[index].to(self.device)
+                total += self.objective.base(z, classes, tuple(places)).cpu() * len(part)
+        return total / len(triplets)
+
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.net.parameters(), self.objective.parameters())
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}

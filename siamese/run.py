@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamese import figures
@@ -30,8 +32,10 @@ from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, lo
 from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
+from siamese.data.draws import generator
 from siamese.evaluation import METRICS, roc
 from siamese.losses import KoLeo, Objective
+from siamese.losses.build import make_loss, try_out
 from siamese.module import SiameseModule
 from siamese.report import results_table
 from siamese.resume import resumed_config
@@ -53,6 +57,7 @@ def check(composed: DictConfig) -> Config:
     check_targets(config)
     _check_device(config)
     _check_optimization(config)
+    _check_loss(config)
     return config
 
 
@@ -139,20 +144,32 @@ def build(config: Config, data: TripletData) -> SiameseModule:
     net = make("model", config.model, mean=data.mean, std=data.std)
     if config.device.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    own = OWN_KEYS["loss"]
-    base = make("loss", {k: v for k, v in config.loss.items() if k not in own})
+    with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
+        torch.default_generator.manual_seed(int(generator(config.seed, "loss").integers(2**32)))
+        base = make_loss(config.loss, len(data.source.class_names), config.model["embedding_dim"])
     koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
-    name = "".join("_" * (i > 0 and c.isupper()) + c.lower() for i, c in enumerate(type(base).__name__))
-    objective = Objective(name.removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
+    objective = Objective(name.lower().removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
     return SiameseModule(
         net,
         objective,
         data,
-        lambda parameters: make("optimizer", config.optimizer, parameters),
+        lambda net, loss: make("optimizer", config.optimizer, _groups(config, net, loss)),
         lambda optimizer, steps: _schedule(config, optimizer, steps),
         rescale_last_window=config.accumulation.rescale_last_window,
         koleo_embeddings=config.evaluation.koleo_embeddings,
     )
+
+
+def _groups(
+    config: Config, net: Iterable[nn.Parameter], loss: Iterable[nn.Parameter]
+) -> list[nn.Parameter] | list[dict[str, Any]]:
+    """The parameters for the optimizer: those of a loss, if it has any, are a group with their own rate."""
+    own, network = list(loss), list(net)
+    if not own:
+        return network
+    rate = {} if config.loss["lr"] is None else {"lr": config.loss["lr"]}
+    return [{"params": network}, {"params": own, **rate}]
 
 
 def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) -> Any:
@@ -206,6 +223,9 @@ def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> d
     spans = {k: span for k in SPANS if k in config.scheduler and config.scheduler[k] is None}
     own = OWN_KEYS["scheduler"]
     arguments = {k: v for k, v in config.scheduler.items() if k not in own} | spans
+    if "max_lr" in arguments and len(optimizer.param_groups) > 1:  # each group peaks in proportion to its rate
+        rates = [group["lr"] for group in optimizer.param_groups]
+        arguments["max_lr"] = [arguments["max_lr"] * rate / rates[0] for rate in rates]
     scheduler = make("scheduler", arguments, optimizer)
     return {"scheduler": scheduler, "interval": config.scheduler["interval"]}
 
@@ -331,6 +351,12 @@ def _check_optimization(config: Config) -> None:
             f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
             "follows steps or epochs"
         )
+
+
+def _check_loss(config: Config) -> None:
+    kind = config.batches.kind
+    images = config.data.batch_size * {"triplets": 3, "pairs": 2, "views": 2}.get(kind, 1)
+    try_out(config.loss, kind, images, config.model["embedding_dim"])
 
 
 def _check_image_size(config: Config, module: SiameseModule) -> None:
