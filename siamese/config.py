@@ -12,6 +12,7 @@ import functools
 import inspect
 import math
 import pkgutil
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
@@ -84,10 +85,11 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
         numbers = value if isinstance(value, list) else [value]
         if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
             raise ConfigError(f"{key}={value}: expected a finite number")
-    for key, (accepts, expected) in CHECKS.items():
-        value = values.get(key)
-        if value is None:
+    for key, value in values.items():
+        check = CHECKS.get(re.sub(r"^loss\.(loss|losses\.\w+)\.", "loss.", key))  # a loss in a loss likewise
+        if value is None or check is None:
             continue
+        accepts, expected = check
         try:
             good = accepts(value)
         except TypeError:

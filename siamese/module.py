@@ -31,16 +31,18 @@ class SiameseModule(pl.LightningModule):
         net: nn.Module,
         objective: Objective,
         data: TripletData,
-        optimizer: Callable[[Iterable[nn.Parameter], Iterable[nn.Parameter]], torch.optim.Optimizer],
+        optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
         *,
         rescale_last_window: bool = True,
         koleo_embeddings: int = 192,
+        loss_lr: float | None = None,
     ) -> None:
         super().__init__()
         self.net, self.objective, self.data = net, objective, data
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.rescale_last_window, self.koleo_embeddings = rescale_last_window, koleo_embeddings
+        self.loss_lr = loss_lr
         self.embeddings = torch.empty(0)
         self.measured: dict[str, float] = {}
         self._chunks: list[Tensor] = []
@@ -104,7 +106,15 @@ class SiameseModule(pl.LightningModule):
                 total += self.objective.base(z, classes, tuple(places)).cpu() * len(part)
         return total / len(triplets)
 
+    def parameter_groups(self) -> Iterable[nn.Parameter] | list[dict[str, Any]]:
+        """What the optimizer trains: a loss's own parameters, such as proxies, are a group with their own rate."""
+        own = list(self.objective.parameters())
+        if not own:
+            return self.net.parameters()
+        rate: dict[str, Any] = {} if self.loss_lr is None else {"lr": self.loss_lr}
+        return [{"params": list(self.net.parameters())}, {"params": own, **rate}]
+
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.net.parameters(), self.objective.parameters())
+        optimizer = self.make_optimizer(self.parameter_groups())
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -7,7 +7,7 @@ import logging
 import re
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamese import figures
@@ -154,22 +153,12 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         net,
         objective,
         data,
-        lambda net, loss: make("optimizer", config.optimizer, _groups(config, net, loss)),
+        lambda parameters: make("optimizer", config.optimizer, parameters),
         lambda optimizer, steps: _schedule(config, optimizer, steps),
         rescale_last_window=config.accumulation.rescale_last_window,
         koleo_embeddings=config.evaluation.koleo_embeddings,
+        loss_lr=config.loss["lr"],
     )
-
-
-def _groups(
-    config: Config, net: Iterable[nn.Parameter], loss: Iterable[nn.Parameter]
-) -> list[nn.Parameter] | list[dict[str, Any]]:
-    """The parameters for the optimizer: those of a loss, if it has any, are a group with their own rate."""
-    own, network = list(loss), list(net)
-    if not own:
-        return network
-    rate = {} if config.loss["lr"] is None else {"lr": config.loss["lr"]}
-    return [{"params": network}, {"params": own, **rate}]
 
 
 def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) -> Any:
@@ -179,7 +168,7 @@ def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) 
         ConfigError: when the target refuses them.
     """
     try:
-        return instantiate(node, _partial_=True)(*arguments, **supplied)
+        return instantiate(node, _partial_=True, _convert_="all")(*arguments, **supplied)
     except (TypeError, ValueError, InstantiationException) as error:
         given = ", ".join(f"{group}.{k}={v}" for k, v in node.items() if k != "_target_")
         reason = " ".join(str(error).split())

@@ -105,12 +105,22 @@ def make_loss(node: Mapping[str, Any], num_classes: int, embedding_size: int, ke
         options = ", ".join(f"{key}.{k}={v}" for k, v in node.items() if k != "_target_" and k not in own)
         raise ConfigError(f"{key}: {path} refuses {options or 'to be made'} ({_reason(error)})") from error
     if isinstance(loss, losses.BaseMetricLossFunction):
+        _check_made(loss, given, key)
         loss.batch_dependent = _batch_dependent(loss, node.get("miner"))
     elif isinstance(loss, losses.MultipleLosses):
         loss.batch_dependent = any(getattr(inner, "batch_dependent", True) for inner in loss.losses.values())
     if node.get("miner") is None or remembers:
         return loss
     return Mined(loss, miner)
+
+
+def _check_made(loss: losses.BaseMetricLossFunction, given: Mapping[str, Any], key: str) -> None:
+    """Refuse what the library would round, or find out about in the first batch."""
+    if type(loss) in (losses.LargeMarginSoftmaxLoss, losses.SphereFaceLoss) and loss.margin != given["margin"]:
+        raise ConfigError(f"{key}.margin={given['margin']}: expected a whole number")
+    divides = isinstance(given.get("reducer"), reducers.DivisorReducer)
+    if divides and not isinstance(loss.get_default_reducer(), reducers.DivisorReducer):
+        raise ConfigError(f"{key}.reducer=divisor: {type(loss).__name__} names no divisor; expected mean or another")
 
 
 def _several(
@@ -124,7 +134,9 @@ def _several(
 def _remembered(node: Mapping[str, Any], supplied: Mapping[str, int], key: str) -> nn.Module:
     """The loss inside a memory, which gives it tuples of its own."""
     if node.get("miner") not in (None, LABELS):
-        raise ConfigError(f"{key}.loss.miner={node['miner']}: a memory mines itself; expected {key}.miner={node['miner']}")
+        raise ConfigError(
+            f"{key}.loss.miner={node['miner']}: a memory mines itself; expected {key}.miner={node['miner']}"
+        )
     names = losses.CrossBatchMemory.supported_losses()
     name = node["_target_"].rpartition(".")[2]
     if name not in names:
@@ -174,9 +186,9 @@ def _batch_dependent(loss: losses.BaseMetricLossFunction, miner: Any) -> bool:
 class Mined(nn.Module):
     """``loss`` on the tuples that ``miner`` finds in the micro-batch, in the place of those drawn.
 
-    What is found comes in the form of what was drawn, triplets or pairs (as it is where nothing was
-    drawn). A micro-batch in which nothing is found counts zero. Without a miner, ``loss`` is told
-    of no tuples and forms every one that the labels allow.
+    A loss of the library takes triplets or pairs, any other what is found in the form of what was
+    drawn. A micro-batch in which nothing is found counts zero. Without a miner, ``loss`` is told of
+    no tuples and forms every one that the labels allow.
     """
 
     batch_dependent = True
@@ -191,7 +203,7 @@ class Mined(nn.Module):
         if self.miner is None:
             return self.loss(embeddings, labels, None)
         found = self.miner(embeddings, labels)
-        if indices_tuple is not None:
+        if indices_tuple is not None and not isinstance(self.loss, losses.BaseMetricLossFunction):
             form = convert_to_triplets if len(indices_tuple) == 3 else convert_to_pairs
             found = form(found, labels)
         if not any(map(len, found)):
@@ -215,7 +227,9 @@ def try_out(node: Mapping[str, Any], kind: str, images: int, embedding_size: int
         loss = make_loss(node, num_classes, embedding_size)
         z = nn.functional.normalize(torch.randn(len(labels), embedding_size), dim=1)
     if isinstance(loss, losses.CrossBatchMemory) and loss.memory_size < images:
-        raise ConfigError(f"loss.memory_size={loss.memory_size}: expected at least the {images} images of a micro-batch")
+        raise ConfigError(
+            f"loss.memory_size={loss.memory_size}: expected at least the {images} images of a micro-batch"
+        )
     if kind == "magnet":
         return
     a, p, n = torch.arange(len(labels)).view(3, -1)

@@ -25,40 +25,18 @@ class MeanReducer(reducers.MeanReducer):
         return super().reduce_the_loss(losses, loss_indices, reduction_type, kwargs, embeddings, labels)
 
 
-def _inside(cosine: Tensor) -> Tensor:
-    """Cosines kept off ±1, where the arc cosine has an infinite derivative (and none beyond)."""
-    limit = 1 - 2 * torch.finfo(cosine.dtype).eps
-    return cosine.clamp(-limit, limit)
-
-
-class ArcFaceLoss(losses.ArcFaceLoss):
-    """Deng et al. 2019 (ArcFace: additive angular margin loss), equation 3.
-
-    The library's gradient is NaN for an embedding that has the direction of its class's weight;
-    here it is finite.
-    """
-
-    def get_angles(self, cosine_of_target_classes: Tensor) -> Tensor:
-        return super().get_angles(_inside(cosine_of_target_classes))
-
-
-class SubCenterArcFaceLoss(losses.SubCenterArcFaceLoss):
-    """Deng et al. 2020 (Sub-center ArcFace), section 3, corrected as :class:`ArcFaceLoss` is."""
-
-    def get_angles(self, cosine_of_target_classes: Tensor) -> Tensor:
-        return super().get_angles(_inside(cosine_of_target_classes))
-
-
 class TupletMarginLoss(losses.TupletMarginLoss):
     """Yu and Tao 2019 (Deep metric learning with tuplet margin loss), section 3.
 
     The library's value is NaN for an anchor that equals its positive, which rounding may give a
-    cosine above 1; here it is finite.
+    cosine above 1, and its gradient too; here cosines are kept off ±1.
     """
 
     def _compute_loss(self, pos_pairs: Any, neg_pairs: Any, indices_tuple: Any) -> Any:
-        inside = _inside(pos_pairs) if torch.is_tensor(pos_pairs) else pos_pairs
-        return super()._compute_loss(inside, neg_pairs, indices_tuple)
+        if torch.is_tensor(pos_pairs):
+            limit = 1 - 2 * torch.finfo(pos_pairs.dtype).eps
+            pos_pairs = pos_pairs.clamp(-limit, limit)
+        return super()._compute_loss(pos_pairs, neg_pairs, indices_tuple)
 
 
 class SmoothAPLoss(losses.SmoothAPLoss):
