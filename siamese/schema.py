@@ -230,7 +230,6 @@ CHECKS: dict[str, Check] = {
     "loss.negatives": _at_least(1),
     "loss.class_weighting": _at_least(0),
     "loss.l2_weight": _at_least(0),
-    "loss.gamma": _above(0),
     "loss.alpha": _above(0),
     "loss.koleo_weight": _at_least(0),
     "loss.koleo_over": _one_of("all", "anchors", "per_role"),

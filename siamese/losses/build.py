@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from siamese.config import ConfigError, check_arguments, find_target, nearest, parameters
 from siamese.losses import library
+from siamese.losses.n_pair import ConstellationLoss
 from siamese.schema import OWN_KEYS
 
 _REGULARIZERS: dict[str, Callable[..., Any]] = {
@@ -229,6 +230,11 @@ def try_out(node: Mapping[str, Any], kind: str, images: int, embedding_size: int
     if isinstance(loss, losses.CrossBatchMemory) and loss.memory_size < images:
         raise ConfigError(
             f"loss.memory_size={loss.memory_size}: expected at least the {images} images of a micro-batch"
+        )
+    if isinstance(loss, ConstellationLoss) and loss.negatives > images - 2:
+        raise ConfigError(
+            f"loss.negatives={loss.negatives}: expected at most {images - 2}, "
+            f"what a pair leaves of the {images} images of a micro-batch"
         )
     if kind == "magnet":
         return
