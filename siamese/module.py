@@ -30,17 +30,19 @@ class SiameseModule(pl.LightningModule):
         net: nn.Module,
         objective: Objective,
         data: TripletData,
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
         *,
         rescale_last_window: bool = True,
         koleo_embeddings: int = 192,
+        loss_lr: float | None = None,
         pair_distance: float = 0.5,
     ) -> None:
         super().__init__()
         self.net, self.objective, self.data = net, objective, data
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.rescale_last_window, self.koleo_embeddings = rescale_last_window, koleo_embeddings
+        self.loss_lr = loss_lr
         self.pair_distance = pair_distance
         self.embeddings = torch.empty(0)
         self.measured: dict[str, float] = {}
@@ -84,8 +86,7 @@ class SiameseModule(pl.LightningModule):
         triplets = torch.from_numpy(np.searchsorted(index, self.data.triplets[part]))
         labels = self.data.source.labels[torch.from_numpy(index)]
         objective = self.objective
-        values = [objective.base(self.embeddings[r], labels[r], t) for r, t in self.data.measured(part)]
-        terms = {objective.name: torch.stack(values).mean()}
+        terms = {objective.name: self._loss(part, labels)}
         if objective.koleo_weight:
             rows = torch.linspace(0, len(index) - 1, min(len(index), self.koleo_embeddings)).long()
             terms["koleo"] = koleo(self.embeddings[rows], objective.koleo.neighbours)
@@ -104,7 +105,28 @@ class SiameseModule(pl.LightningModule):
             embeddings, labels, torch.from_numpy(np.searchsorted(index, pairs)), self.pair_distance
         )
 
+    def _loss(self, part: str, labels: Tensor) -> Tensor:
+        """The loss over ``part``, the mean over the batches that the data measures it on, whatever the
+        size of those that train; a batch counts by its images."""
+        total, images = torch.zeros(()), 0
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.autocast(self.device.type, enabled=False):
+            torch.manual_seed(0)  # for losses that draw
+            for rows, tuples in self.data.measured(part):
+                places = None if tuples is None else tuple(place.to(self.device) for place in tuples)
+                value = self.objective.base(self.embeddings[rows].to(self.device), labels[rows].to(self.device), places)
+                total, images = total + value.cpu() * len(rows), images + len(rows)
+        return total / images
+
+    def parameter_groups(self) -> Iterable[nn.Parameter] | list[dict[str, Any]]:
+        """What the optimizer trains: a loss's own parameters, such as proxies, are a group with their own rate."""
+        own = list(self.objective.parameters())
+        if not own:
+            return self.net.parameters()
+        rate: dict[str, Any] = {} if self.loss_lr is None else {"lr": self.loss_lr}
+        return [{"params": list(self.net.parameters())}, {"params": own, **rate}]
+
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.parameter_groups())
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}

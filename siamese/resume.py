@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from siamese import artifacts
-from siamese.config import ConfigError, RunError, flatten, to_dict, validate
+from siamese.config import ConfigError, RunError, flatten, targets, to_dict, validate
 from siamese.schema import NOT_SCIENTIFIC, SCHEMA_VERSION, SPANS, TARGETS, Config, is_scientific
 
 EPOCHS = "trainer.max_epochs"
@@ -102,11 +102,12 @@ def _refuse_foreign_targets(own: Config, said: list[str]) -> None:
     command line."""
     conf = Path(__file__).parent.parent / "conf"
     for group in (*TARGETS, "logger"):
-        target = getattr(own, group).get("_target_")
         known = {yaml.safe_load(file.read_text()).get("_target_") for file in (conf / group).glob("*.yaml")}
-        trusted = f"{group}._target_={target}" in [word.lstrip("+") for word in said]
-        if target is not None and target not in known and not trusted:
-            raise ConfigError(
-                f"{group}._target_={target}: the run directory names it and conf/{group} does not; to trust it, "
-                f"repeat {group}._target_={target} on the command line"
-            )
+        for key, node in targets(group, getattr(own, group)):
+            target = node["_target_"]
+            trusted = f"{key}._target_={target}" in [word.lstrip("+") for word in said]
+            if target not in known and not trusted:
+                raise ConfigError(
+                    f"{key}._target_={target}: the run directory names it and conf/{group} does not; to trust it, "
+                    f"repeat {key}._target_={target} on the command line"
+                )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -30,10 +31,12 @@ from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, lo
 from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
+from siamese.data.draws import generator
 from siamese.data.items import IMAGES, ITEMS
 from siamese.evaluation import METRICS, roc
 from siamese.evaluation.pairs import PAIR_METRICS
 from siamese.losses import KoLeo, Objective
+from siamese.losses.build import make_loss, try_out
 from siamese.module import SiameseModule
 from siamese.report import results_table
 from siamese.resume import resumed_config
@@ -55,6 +58,7 @@ def check(composed: DictConfig) -> Config:
     check_targets(config)
     _check_device(config)
     _check_optimization(config)
+    _check_loss(config)
     return config
 
 
@@ -142,11 +146,12 @@ def build(config: Config, data: TripletData) -> SiameseModule:
     net = make("model", config.model, mean=data.mean, std=data.std, image_size=config.data.image_size)
     if config.device.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    own = OWN_KEYS["loss"]
-    base = make("loss", {k: v for k, v in config.loss.items() if k not in own})
+    with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
+        torch.default_generator.manual_seed(int(generator(config.seed, "loss").integers(2**32)))
+        base = make_loss(config.loss, len(data.source.class_names), config.model["embedding_dim"])
     koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
-    name = "".join("_" * (i > 0 and c.isupper()) + c.lower() for i, c in enumerate(type(base).__name__))
-    objective = Objective(name.removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
+    objective = Objective(name.lower().removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
     return SiameseModule(
         net,
         objective,
@@ -155,6 +160,7 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         lambda optimizer, steps: _schedule(config, optimizer, steps),
         rescale_last_window=config.accumulation.rescale_last_window,
         koleo_embeddings=config.evaluation.koleo_embeddings,
+        loss_lr=config.loss["lr"],
         pair_distance=config.evaluation.pair_distance,
     )
 
@@ -210,6 +216,9 @@ def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> d
     spans = {k: span for k in SPANS if k in config.scheduler and config.scheduler[k] is None}
     own = OWN_KEYS["scheduler"]
     arguments = {k: v for k, v in config.scheduler.items() if k not in own} | spans
+    if "max_lr" in arguments and len(optimizer.param_groups) > 1:  # each group peaks in proportion to its rate
+        rates = [group["lr"] for group in optimizer.param_groups]
+        arguments["max_lr"] = [arguments["max_lr"] * rate / rates[0] for rate in rates]
     scheduler = make("scheduler", arguments, optimizer)
     return {"scheduler": scheduler, "interval": config.scheduler["interval"]}
 
@@ -364,6 +373,12 @@ def _check_optimization(config: Config) -> None:
             f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
             "follows steps or epochs"
         )
+
+
+def _check_loss(config: Config) -> None:
+    kind = config.batches.kind
+    images = config.data.batch_size * {"triplets": 3, "pairs": 2, "views": 2}.get(kind, 1)
+    try_out(config.loss, kind, images, config.model["embedding_dim"])
 
 
 def _check_image_size(config: Config, module: SiameseModule) -> None:

@@ -122,17 +122,27 @@ class Config:
 # Groups that name a _target_, with the arguments that the program itself supplies to it.
 TARGETS: dict[str, tuple[str, ...]] = {
     "model": ("mean", "std", "image_size"),
-    "loss": (),
+    "loss": ("num_classes", "embedding_size"),
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
     "logger": (),
 }
 OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
 # Keys of those groups that are ours, not the target's.
-OWN_KEYS: dict[str, dict[str, type]] = {
-    "loss": {"koleo_weight": float, "koleo_over": str, "koleo_neighbours": int, "batches": list},
+OWN_KEYS: dict[str, dict[str, Any]] = {
+    "loss": {
+        "koleo_weight": float,
+        "koleo_over": str,
+        "koleo_neighbours": int,
+        "batches": list[str] | None,
+        "miner": str | dict[str, Any] | None,
+        "lr": float | None,
+    },
     "scheduler": {"interval": str},
 }
+
+# Those of them that a loss inside another loss has too.
+NESTED_KEYS = ("batches", "miner")
 
 # The counts of ``batches`` that each kind needs.
 BATCHES: dict[str, tuple[str, ...]] = {
@@ -180,6 +190,10 @@ def _at_least(low: int) -> Check:
     return (lambda v: v >= low, f"at least {low}")
 
 
+def _whole_from(low: int) -> Check:
+    return (lambda v: isinstance(v, int) and v >= low, f"a whole number from {low}")
+
+
 def _between(low: float, high: float) -> Check:
     return (lambda v: low < v < high, f"a fraction above {low:g} and below {high:g}")
 
@@ -216,11 +230,18 @@ CHECKS: dict[str, Check] = {
     "loss.negatives": _at_least(1),
     "loss.class_weighting": _at_least(0),
     "loss.l2_weight": _at_least(0),
-    "loss.gamma": _above(0),
     "loss.alpha": _above(0),
     "loss.koleo_weight": _at_least(0),
     "loss.koleo_over": _one_of("all", "anchors", "per_role"),
     "loss.koleo_neighbours": _at_least(1),
+    "loss.lr": _above(0),
+    "loss.temperature": _above(0),
+    "loss.scale": _above(0),
+    "loss.softmax_scale": _above(0),
+    "loss.num_bins": _whole_from(1),
+    "loss.memory_size": _whole_from(1),
+    "loss.centers_per_class": _whole_from(1),
+    "loss.sub_centers": _whole_from(1),
     "accumulation.mode": _one_of("naive"),
     "optimizer.lr": _above(0),
     "optimizer.weight_decay": _at_least(0),

@@ -21,6 +21,7 @@ from siamese.data.splits import split_images
 from siamese.data.tuples import article_split, check_classes
 from siamese.schema import Batches, Data
 
+MEASURED = 64  # triplets or pairs that a loss is measured on at a time
 EVALUATED = ("validation", "test")
 TRIPLETS = Batches()
 
@@ -81,14 +82,19 @@ class TripletData(pl.LightningDataModule):
         """What the loss of validation or test is the mean over: rows of ``parts[part]``, and the tuples
         among them as in training.
 
-        Triplets and pairs, which also stand for views, come at once. A loss that finds its tuples by
-        labels (or clusters, for which classes stand here) gets one group a class at a time, whatever
-        ``data.batch_size``, so that runs compare.
+        Triplets and pairs, which also stand for views, come MEASURED at a time, evenly spaced among all,
+        so that every class is in each. A loss that finds its tuples by labels (or clusters, for which
+        classes stand here) gets one group a class at a time. Neither depends on ``data.batch_size``,
+        so that runs compare.
         """
         kind, index = self.batches.kind, self.parts[part]
         if kind in ("triplets", "pairs", "views"):
-            a, p, n = torch.from_numpy(np.searchsorted(index, self.triplets[part])).unbind(1)
-            return [(torch.arange(len(index)), (a, p, n) if kind == "triplets" else (a, p, a, n))]
+            triplets = torch.from_numpy(np.searchsorted(index, self.triplets[part]))
+            batches = -(-len(triplets) // MEASURED)
+            rows = [triplets[first::batches].t() for first in range(batches)]
+            places = [torch.arange(r.numel()).view(3, -1) for r in rows]
+            forms = [(a, p, n) if kind == "triplets" else (a, p, a, n) for a, p, n in places]
+            return [(r.reshape(-1), tuples) for r, tuples in zip(rows, forms, strict=True)]
         labels = self._labels[index]
         size = min(self.group, int(np.bincount(labels).min()))
         groups = torch.from_numpy(class_groups(labels, size, generator(self.seed, f"{part} class groups")))

@@ -65,17 +65,9 @@ class ConstellationLoss(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:
         """The loss of ``embeddings`` [N, D] with ``labels`` [N], over the pairs (a, p) of triplets
         ``(a, p, n)`` or pairs ``(a1, p, a2, n)``; with None, over every ordered pair of one label. The
-        negatives are chosen among all embeddings of another label, drawn as n or not.
-
-        Raises:
-            ValueError: when K is larger than N − 2, the negatives that a pair can have at most.
-        """
+        negatives are chosen among all embeddings of another label, drawn as n or not. Zero where there
+        are no pairs or no negatives."""
         z, k = embeddings, self.negatives
-        if k > len(z) - 2:
-            raise ValueError(
-                f"ConstellationLoss with negatives={k} needs a batch of at least {k + 2} embeddings, "
-                f"a pair and its negatives; found {len(z)}"
-            )
         if indices_tuple is None:
             return over_all_pairs(z, labels, largest=k)
         a, p = indices_tuple[:2]

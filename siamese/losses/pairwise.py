@@ -47,9 +47,10 @@ def _scale(x: Tensor, y: Tensor) -> Tensor:
 
 def masked_logsumexp(x: Tensor, mask: Tensor, largest: int | None = None) -> Tensor:
     """log Σ exp over the entries of each row of ``x`` [R, N] that ``mask`` admits, or over the
-    ``largest`` of them; hugely negative, with zero gradient, for a row without any."""
+    ``largest`` of them (fewer where there are fewer); hugely negative, with zero gradient, for a row
+    without any."""
     admitted = x.masked_fill(~mask, torch.finfo(x.dtype).min / 2)
-    return (admitted if largest is None else admitted.topk(largest, dim=1).values).logsumexp(1)
+    return (admitted if largest is None else admitted.topk(min(largest, x.shape[1]), dim=1).values).logsumexp(1)
 
 
 def mean(x: Tensor) -> Tensor:
