@@ -219,6 +219,10 @@ def test_the_loss_is_measured_on_tuples_that_do_not_depend_on_the_batch_size(kin
     for part in ("validation", "test"):
         labels = SOURCE.labels[torch.from_numpy(small.parts[part])]
         groups = small.measured(part)
+        if kind != "balanced":  # every triplet once
+            found = torch.cat([rows.view(3, -1).t() for rows, _ in groups])
+            expected = np.searchsorted(small.parts[part], small.triplets[part])
+            assert sorted(found.tolist()) == sorted(expected.tolist())
         size = min(3, int(np.bincount(labels).min()))
         for (rows, tuples), (others, _) in zip(groups, large.measured(part), strict=True):
             assert torch.equal(rows, others)
@@ -228,9 +232,8 @@ def test_the_loss_is_measured_on_tuples_that_do_not_depend_on_the_batch_size(kin
             else:
                 assert tuples is not None
                 a, p, *_, n = tuples
-                assert torch.equal(rows, torch.arange(len(labels)))
-                assert (labels[a] == labels[p]).all()
-                assert (labels[a] != labels[n]).all()
+                assert (labels[rows][a] == labels[rows][p]).all()
+                assert (labels[rows][a] != labels[rows][n]).all()
                 assert len(tuples) == (3 if kind == "triplets" else 4)
 
 
