@@ -55,8 +55,6 @@ def test_a_loss_trains(loss: str, tmp_path: Path) -> None:
     trainer.fit(module, datamodule=data)
     trainer.test(module, datamodule=data, verbose=False)
     trained = module.measured
-    print(
-        f"{loss} {config.batches.kind}: auc {untrained['auc']:.3f} -> {trained['auc']:.3f} loss {untrained['loss']:.4f} -> {trained['loss']:.4f}"
-    )
+    print(f"{loss} {config.batches.kind}: auc {untrained['auc']:.3f} -> {trained['auc']:.3f} loss {untrained['loss']:.4f} -> {trained['loss']:.4f}")
     assert trainer.global_step == STEPS
     assert trained["auc"] > untrained["auc"] + 0.05

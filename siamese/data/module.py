@@ -91,10 +91,10 @@ class TripletData(pl.LightningDataModule):
         if kind in ("triplets", "pairs", "views"):
             triplets = torch.from_numpy(np.searchsorted(index, self.triplets[part]))
             batches = -(-len(triplets) // MEASURED)
-            rows = [triplets[first::batches].t() for first in range(batches)]
-            places = [torch.arange(r.numel()).view(3, -1) for r in rows]
+            chosen = [triplets[first::batches].t() for first in range(batches)]
+            places = [torch.arange(c.numel()).view(3, -1) for c in chosen]
             forms = [(a, p, n) if kind == "triplets" else (a, p, a, n) for a, p, n in places]
-            return [(r.reshape(-1), tuples) for r, tuples in zip(rows, forms, strict=True)]
+            return [(c.reshape(-1), tuples) for c, tuples in zip(chosen, forms, strict=True)]
         labels = self._labels[index]
         size = min(self.group, int(np.bincount(labels).min()))
         groups = torch.from_numpy(class_groups(labels, size, generator(self.seed, f"{part} class groups")))
