@@ -43,6 +43,7 @@ PACKAGES = (
     "omegaconf",
     "numpy",
     "scikit-learn",
+    "scipy",
     "pillow",
     "matplotlib",
 )
@@ -133,7 +134,7 @@ def claim(path: Path) -> None:
     except OSError:
         owner = os.read(descriptor, 200).decode(errors="replace") or "another process"
         os.close(descriptor)
-        raise ConfigError(f"{path}: in use by {owner}; wait for it, or choose another hydra.run.dir") from None
+        raise ConfigError(f"{path}: in use by {owner}; wait for it, or choose another directory") from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
     _locks[path] = descriptor

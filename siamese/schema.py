@@ -89,6 +89,10 @@ class Callbacks:
 class Evaluation:
     koleo_embeddings: int = 192
     pair_distance: float = 0.5
+    every: int | None = None
+    coverage: float = 0.5
+    distance_threshold: float | None = None
+    spread_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "loss": ("num_classes", "embedding_size"),
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
-    "logger": (),
+    "logger": ("run",),
 }
 OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
 # Keys of those groups that are ours, not the target's.
@@ -162,6 +166,7 @@ NOT_SCIENTIFIC = (
     "resume",
     "logger",
     "callbacks",
+    "evaluation.every",
     "figures",
     "device.accelerator",
     "device.strategy",
@@ -264,6 +269,10 @@ CHECKS: dict[str, Check] = {
     "callbacks.collapse_cosine": _between(0, 1),
     "evaluation.koleo_embeddings": _at_least(2),
     "evaluation.pair_distance": _above(0),
+    "evaluation.every": _at_least(1),
+    "evaluation.coverage": _between(0, 1),
+    "evaluation.distance_threshold": _above(0),
+    "evaluation.spread_images": _at_least(2),
     "figures.format": _one_of("png", "svg", "pdf"),
 }
 

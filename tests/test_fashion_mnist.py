@@ -23,7 +23,7 @@ from torchvision.datasets import FashionMNIST
 from siamese.command_line import job_config
 from siamese.config import ConfigError, RunError, validate
 from siamese.data import fashion_mnist, load
-from siamese.evaluation.pairs import pair_verification
+from siamese.evaluation.given_pairs import pair_verification
 from siamese.run import train
 from siamese.schema import Data
 

@@ -17,6 +17,7 @@ from siamese.figures.images import gallery, hardest_triplets, pair_grid, sample_
 from siamese.figures.training import loss_curves, metric_curves, roc_curves
 
 PARTS = ("validation", "test")
+TRIPLET = ("images", "labels", "distances")
 
 
 def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
@@ -35,11 +36,11 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
         return _read(folder / f"{name}.npz", keys)
 
     if has("samples"):
-        found = read("samples", "images", "labels", "class_names")
-        yield "samples", sample_grid(found["images"], found["labels"], found["class_names"])
+        grid = read("samples", "images", "labels", "class_names")
+        yield "samples", sample_grid(**grid)
         if "triplet_images" in _names(folder / "samples.npz"):
-            found |= read("samples", "triplet_images", "triplet_labels")
-            yield "triplets", triplet_grid(found["triplet_images"], found["triplet_labels"], found["class_names"])
+            images, labels, distances = read("samples", *(f"triplet_{what}" for what in TRIPLET)).values()
+            yield "triplets", triplet_grid(images, labels, distances, grid["class_names"])
     for part in ("train", "test"):
         if has(f"pairs_{part}"):
             found = read(f"pairs_{part}", "images", "labels", "distances", "threshold", "class_names")
