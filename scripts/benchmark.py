@@ -186,7 +186,7 @@ def seconds_a_step(loop: Ours | Notebook) -> float:
 def against_notebook(device: str, target: float, setup: Setup) -> list[dict[str, Any]]:
     """The seconds of the notebook's float32 step over those of ours under ``device=``."""
     ours = Ours(setup.source, setup.config(f"device={device}"))
-    triplets = setup.source.images[ours.data.epoch(0).triplets[:NOTEBOOK_TRIPLETS]] / 255
+    triplets = setup.source.images[ours.data.epoch(0).items[:NOTEBOOK_TRIPLETS]] / 255
     notebook = Notebook(triplets, ours.data.mean, ours.data.std)
     sides = {"notebook": partial(seconds_a_step, notebook), "ours": partial(seconds_a_step, ours)}
     samples = interleaved(sides, setup.repeats)

@@ -80,7 +80,7 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
     for group, own in OWN_KEYS.items():
         for key, kind in own.items():
             if f"{group}.{key}" in values:
-                _check_type(f"{group}.{key}", values[f"{group}.{key}"], kind)
+                check_type(f"{group}.{key}", values[f"{group}.{key}"], kind)
     for key, value in values.items():
         numbers = value if isinstance(value, list) else [value]
         if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
@@ -178,10 +178,9 @@ def _check_batches(config: Config) -> None:
         raise ConfigError(
             f"batches.kind={kind}: data.split=article splits the article's own triplets; expected batches=triplets"
         )
-    key = {"balanced": "images_per_class", "magnet": "images_per_cluster"}.get(kind)
-    if key is not None:
+    for key in ("images_per_class", "images_per_cluster"):
         group = getattr(config.batches, key)
-        if size % group or size < 2 * group:
+        if group is not None and (size % group or size < 2 * group):
             raise ConfigError(
                 f"data.batch_size={size}: expected a multiple of batches.{key}={group}, and at least {2 * group}"
             )
@@ -216,7 +215,7 @@ def _check_loss(config: Config) -> None:
 PLAIN = {NoneType: "null", bool: "bool", int: "int", float: "float", str: "str"}
 
 
-def _check_type(key: str, value: Any, annotation: Any) -> None:
+def check_type(key: str, value: Any, annotation: Any) -> None:
     """Refuse a ``value`` that ``annotation`` has no place for."""
     if not _fits(value, annotation):
         raise ConfigError(_mistyped(key, value, annotation))
@@ -314,13 +313,13 @@ def check_arguments(
     """Check what stands below ``key`` against the arguments of ``target``, which goes by ``name``.
 
     Args:
-        supplied: arguments that the program adds unless they are given and optional.
+        supplied: arguments that the program adds; one that is null by default remains an option.
         own: keys below ``key`` that are the program's, not the target's.
 
     Raises:
         ConfigError: see :func:`check_targets`.
     """
-    takes = {k: p for k, p in parameters(target).items() if k not in supplied or p.default is not p.empty}
+    takes = {k: p for k, p in parameters(target).items() if k not in supplied or p.default is None}
     try:
         hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except (NameError, TypeError):
@@ -336,7 +335,7 @@ def check_arguments(
         default = type(takes[argument].default)  # says the type where nothing else does
         hint = hints.get(argument, {bool: bool, int: float, float: float}.get(default, Any))
         if not spans_the_run:
-            _check_type(f"{key}.{argument}", value, hint)
+            check_type(f"{key}.{argument}", value, hint)
     for argument, parameter in takes.items():
         if parameter.default is parameter.empty and argument not in given:
             raise ConfigError(f"{key}.{argument}: {name} needs it (write {key}.{argument}=VALUE)")

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from siamese.accumulation import window_scale
 from siamese.data import Batch, TripletData
 from siamese.evaluation import mean_cosine, verification
+from siamese.evaluation.pairs import pair_verification
 from siamese.losses import Objective, koleo
-
-LOSS_TRIPLETS = 64  # in each micro-batch that the loss is measured on
 
 
 class SiameseModule(pl.LightningModule):
@@ -37,12 +36,14 @@ class SiameseModule(pl.LightningModule):
         rescale_last_window: bool = True,
         koleo_embeddings: int = 192,
         loss_lr: float | None = None,
+        pair_distance: float = 0.5,
     ) -> None:
         super().__init__()
         self.net, self.objective, self.data = net, objective, data
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.rescale_last_window, self.koleo_embeddings = rescale_last_window, koleo_embeddings
         self.loss_lr = loss_lr
+        self.pair_distance = pair_distance
         self.embeddings = torch.empty(0)
         self.measured: dict[str, float] = {}
         self._chunks: list[Tensor] = []
@@ -57,13 +58,16 @@ class SiameseModule(pl.LightningModule):
         if self.rescale_last_window:
             batches = int(self.trainer.num_training_batches)
             scale = window_scale(batch_idx, batches, self.trainer.accumulate_grad_batches)
-        return {"loss": loss * scale, "terms": {"loss": loss, **terms}, "tuples": len(batch.tuples[0])}
+        return {"loss": loss * scale, "terms": {"loss": loss, **terms}, "images": len(batch.labels)}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._chunks.append(self.net(batch.images))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._chunks.append(self.net(batch.images))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.net(batch.images)
 
     def on_validation_epoch_end(self) -> None:
         self._measure("validation")
@@ -82,7 +86,7 @@ class SiameseModule(pl.LightningModule):
         triplets = torch.from_numpy(np.searchsorted(index, self.data.triplets[part]))
         labels = self.data.source.labels[torch.from_numpy(index)]
         objective = self.objective
-        terms = {objective.name: self._loss(labels, triplets)}
+        terms = {objective.name: self._loss(part, labels)}
         if objective.koleo_weight:
             rows = torch.linspace(0, len(index) - 1, min(len(index), self.koleo_embeddings)).long()
             terms["koleo"] = koleo(self.embeddings[rows], objective.koleo.neighbours)
@@ -90,21 +94,29 @@ class SiameseModule(pl.LightningModule):
         self.measured = {name: value.item() for name, value in sorted(terms.items())}
         self.measured |= verification(self.embeddings, triplets)
         self.measured["cos_mean"] = mean_cosine(self.embeddings)
+        if self.data.batches.kind == "pairs":
+            self.measured |= self.measure_pairs(self.embeddings, part)
 
-    def _loss(self, labels: Tensor, triplets: Tensor) -> Tensor:
-        """The loss over the part, in micro-batches of about LOSS_TRIPLETS triplets evenly spaced among
-        them, whatever the size that trains; each counts by its triplets."""
-        batches = -(-len(triplets) // LOSS_TRIPLETS)
-        total = torch.zeros(())
+    def measure_pairs(self, embeddings: Tensor, part: str) -> dict[str, float]:
+        """:func:`pair_verification` of the ``embeddings`` of a whole part on its pairs."""
+        pairs, index = self.data.pairs(part), self.data.parts[part]
+        labels = self.data.source.labels[torch.from_numpy(index)]
+        return pair_verification(
+            embeddings, labels, torch.from_numpy(np.searchsorted(index, pairs)), self.pair_distance
+        )
+
+    def _loss(self, part: str, labels: Tensor) -> Tensor:
+        """The loss over ``part``, the mean over the batches that the data measures it on, whatever the
+        size of those that train; a batch counts by its images."""
+        total, images = torch.zeros(()), 0
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), torch.autocast(self.device.type, enabled=False):
             torch.manual_seed(0)  # for losses that draw
-            for part in (triplets[first::batches] for first in range(batches)):
-                index = part.t().reshape(-1)
-                places = torch.arange(len(index), device=self.device).view(3, -1)
-                z, classes = self.embeddings[index].to(self.device), labels[index].to(self.device)
-                total += self.objective.base(z, classes, tuple(places)).cpu() * len(part)
-        return total / len(triplets)
+            for rows, tuples in self.data.measured(part):
+                places = None if tuples is None else tuple(place.to(self.device) for place in tuples)
+                value = self.objective.base(self.embeddings[rows].to(self.device), labels[rows].to(self.device), places)
+                total, images = total + value.cpu() * len(rows), images + len(rows)
+        return total / images
 
     def parameter_groups(self) -> Iterable[nn.Parameter] | list[dict[str, Any]]:
         """What the optimizer trains: a loss's own parameters, such as proxies, are a group with their own rate."""

@@ -32,7 +32,9 @@ from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
 from siamese.data.draws import generator
+from siamese.data.items import IMAGES, ITEMS
 from siamese.evaluation import METRICS, roc
+from siamese.evaluation.pairs import PAIR_METRICS
 from siamese.losses import KoLeo, Objective
 from siamese.losses.build import make_loss, try_out
 from siamese.module import SiameseModule
@@ -103,7 +105,7 @@ def train(composed: DictConfig) -> None:
 def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bool) -> None:
     _quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = TripletData(load(config.data, config.seed), config.data, config.seed)
+    data = TripletData(load(config.data, config.seed), config.data, config.seed, config.batches)
     module = build(config, data)
     _check_image_size(config, module)
     recorder = Recorder(run, config.callbacks)
@@ -120,7 +122,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
         _check_same_data(run, data)
         run.resume(config)
     else:
-        _draw_samples(run, data)
+        _draw_samples(run, data, config.figures.format)
         run.begin(config, {"device": _device_facts(trainer), **data.facts()})
     log.info("%s", run.path)
     log.info("%s", statement(config, module.objective, trainer.world_size))
@@ -133,14 +135,15 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     if recorder.collapsed is not None:
         summary["val/collapsed"] = _entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
-    run.figure("loss_curves", figures.loss_curves(run.history(), ["loss", *module.objective.terms]))
+    for name, figure in figures.from_arrays(run.path):
+        run.figure(name, figure, config.figures.format)
     run.summary(summary)
     results_table(run, summary)
 
 
 def build(config: Config, data: TripletData) -> SiameseModule:
     """The module that ``config`` describes, for ``data``."""
-    net = make("model", config.model, mean=data.mean, std=data.std)
+    net = make("model", config.model, mean=data.mean, std=data.std, image_size=config.data.image_size)
     if config.device.channels_last:
         net = net.to(memory_format=torch.channels_last)
     with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
@@ -158,6 +161,7 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         rescale_last_window=config.accumulation.rescale_last_window,
         koleo_embeddings=config.evaluation.koleo_embeddings,
         loss_lr=config.loss["lr"],
+        pair_distance=config.evaluation.pair_distance,
     )
 
 
@@ -222,14 +226,13 @@ def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> d
 def _evaluate(
     config: Config, run: RunDirectory, module: SiameseModule, data: TripletData, epoch: int
 ) -> dict[str, dict[str, Any]]:
-    """Evaluate best.ckpt on validation and test images; write their arrays and figures."""
+    """Evaluate best.ckpt on validation and test images; write their arrays."""
     best = loads(run.checkpoints / "best.ckpt")
     if best is None:
         raise RunError(f"{run.checkpoints / 'best.ckpt'}: cannot be read")
     module.load_state_dict(best["state_dict"])
     trainer = make_trainer(config, run.path, [])
     summary: dict[str, dict[str, Any]] = {}
-    curves = {}
     for part, prefix in (("validation", "val"), ("test", "test")):
         evaluate = trainer.validate if part == "validation" else trainer.test
         evaluate(module, datamodule=data, verbose=False)
@@ -245,11 +248,37 @@ def _evaluate(
         )
         fpr, tpr = (rate.numpy() for rate in roc(module.embeddings, torch.from_numpy(triplets)))
         run.arrays(f"roc_{part}", fpr=fpr, tpr=tpr)
-        curves[part] = (fpr, tpr, module.measured["auc"])
         for name, value in module.measured.items():
-            summary[f"{prefix}/{name}"] = _entry(value, part, epoch, METRICS.get(name, "min"))
-    run.figure("roc", figures.roc_curves(curves))
+            summary[f"{prefix}/{name}"] = _entry(value, part, epoch, (METRICS | PAIR_METRICS).get(name, "min"))
+        if part == "test" and data.batches.kind == "pairs":
+            summary |= _evaluate_pairs(config, run, module, data, trainer, epoch)
     return summary
+
+
+def _evaluate_pairs(
+    config: Config, run: RunDirectory, module: SiameseModule, data: TripletData, trainer: pl.Trainer, epoch: int
+) -> dict[str, dict[str, Any]]:
+    """Write some pairs of training and test images with their distances; measure the training pairs."""
+    threshold = config.evaluation.pair_distance
+    test = module.embeddings
+    chunks = trainer.predict(module, datamodule=data)
+    train = torch.cat([torch.as_tensor(chunk) for chunk in chunks or []]).cpu()
+    labels = data.source.labels.numpy()
+    for part, embeddings in (("train", train), ("test", test)):
+        pairs = data.pairs(part)
+        shown = pairs[(np.linspace(0, len(pairs) // 2 - 1, 5).astype(int)[:, None] * 2 + [0, 1]).ravel()]
+        first, second = embeddings[torch.from_numpy(np.searchsorted(data.parts[part], shown))].unbind(1)
+        run.arrays(
+            f"pairs_{part}",
+            images=data.source.images.numpy()[shown],
+            labels=labels[shown],
+            distances=torch.linalg.vector_norm(first - second, dim=1).numpy(),
+            threshold=np.array(threshold),
+            class_names=np.array(data.source.class_names),
+        )
+    found = module.measure_pairs(train, "train")
+    log.info("training pairs: %s", ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    return {f"train/{name}": _entry(value, "train", epoch, PAIR_METRICS[name]) for name, value in found.items()}
 
 
 def _training_entries(run: RunDirectory, objective: Objective) -> dict[str, dict[str, Any]]:
@@ -272,14 +301,19 @@ def _entry(value: float, split: str, epoch: int, direction: str, batch_dependent
     }
 
 
-def _draw_samples(run: RunDirectory, data: TripletData) -> None:
-    source, names = data.source, data.source.class_names
+def _draw_samples(run: RunDirectory, data: TripletData, format: str) -> None:
+    """Show what is trained on, before it is: five images a class, and five triplets where there are."""
+    source, train = data.source, data.parts["train"]
     images, labels = source.images.numpy(), source.labels.numpy()
-    train = data.parts["train"]
-    per_class = [train[labels[train] == label][:5] for label in range(len(names))]
-    run.figure("samples", figures.sample_grid([images[i] for i in per_class], names))
-    triplets = data.epoch(0).triplets[:5].numpy()
-    run.figure("triplets", figures.triplet_grid(images[triplets], [[names[i] for i in labels[t]] for t in triplets]))
+    names = np.array(source.class_names)
+    shown = np.concatenate([train[labels[train] == label][:5] for label in range(len(names))])
+    arrays = {"images": images[shown], "labels": labels[shown], "class_names": names}
+    run.figure("samples", figures.sample_grid(images[shown], labels[shown], names), format)
+    if data.batches.kind == "triplets":
+        triplets = data.epoch(0).items[:5].numpy()
+        arrays |= {"triplet_images": images[triplets], "triplet_labels": labels[triplets]}
+        run.figure("triplets", figures.triplet_grid(images[triplets], labels[triplets], names), format)
+    run.arrays("samples", **arrays)
 
 
 def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -> None:
@@ -292,13 +326,12 @@ def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -
             f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
             "that validation measures KoLeo on"
         )
-    size = data.loader.batch_size
-    last = data.loader.triplets % size or size
-    rows = 3 * last if objective.koleo.over == "all" else last
+    size, last = config.data.batch_size, data.loader.last
+    rows = last * (IMAGES.get(config.batches.kind) or data.group) if objective.koleo.over == "all" else last
     if rows <= objective.koleo.neighbours:
         raise ConfigError(
-            f"data.batch_size={size}: the last micro-batch of an epoch has {last} triplets, too few for "
-            f"loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
+            f"data.batch_size={size}: the last micro-batch of an epoch has {last} {ITEMS[data.batches.kind]}, too few "
+            f"for loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
         )
 
 

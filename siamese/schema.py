@@ -88,6 +88,12 @@ class Callbacks:
 @dataclass(frozen=True)
 class Evaluation:
     koleo_embeddings: int = 192
+    pair_distance: float = 0.5
+
+
+@dataclass(frozen=True)
+class Figures:
+    format: str = "png"
 
 
 @dataclass(frozen=True)
@@ -109,12 +115,13 @@ class Config:
     trainer: Trainer = field(default_factory=Trainer)
     callbacks: Callbacks = field(default_factory=Callbacks)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    figures: Figures = field(default_factory=Figures)
     logger: dict[str, Any] = field(default_factory=dict)
 
 
 # Groups that name a _target_, with the arguments that the program itself supplies to it.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "model": ("mean", "std"),
+    "model": ("mean", "std", "image_size"),
     "loss": ("num_classes", "embedding_size"),
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
@@ -155,6 +162,7 @@ NOT_SCIENTIFIC = (
     "resume",
     "logger",
     "callbacks",
+    "figures",
     "device.accelerator",
     "device.strategy",
     "device.channels_last",
@@ -196,7 +204,7 @@ def _one_of(*choices: str) -> Check:
 
 CHECKS: dict[str, Check] = {
     "seed": (lambda v: 0 <= v < 2**32, f"a number from 0 to {2**32 - 1}"),
-    "data.source": _one_of("cifar10", "digits", "image_folder"),
+    "data.source": _one_of("cifar10", "digits", "fashion_mnist", "image_folder"),
     "data.image_size": _at_least(1),
     "data.decode_workers": _at_least(1),
     "data.images_per_class": _at_least(2),
@@ -217,6 +225,7 @@ CHECKS: dict[str, Check] = {
     "batches.refreshes": _at_least(1),
     "model.embedding_dim": _at_least(1),
     "model.width": _at_least(1),
+    "model.dropout": (lambda v: 0 <= v < 1, "a fraction from 0 and below 1"),
     "loss.margin": _above(0),
     "loss.negatives": _at_least(1),
     "loss.class_weighting": _at_least(0),
@@ -228,7 +237,6 @@ CHECKS: dict[str, Check] = {
     "loss.lr": _above(0),
     "loss.temperature": _above(0),
     "loss.scale": _above(0),
-    "loss.gamma": _above(0),
     "loss.softmax_scale": _above(0),
     "loss.num_bins": _whole_from(1),
     "loss.memory_size": _whole_from(1),
@@ -255,6 +263,8 @@ CHECKS: dict[str, Check] = {
     "callbacks.heartbeat_seconds": _above(0),
     "callbacks.collapse_cosine": _between(0, 1),
     "evaluation.koleo_embeddings": _at_least(2),
+    "evaluation.pair_distance": _above(0),
+    "figures.format": _one_of("png", "svg", "pdf"),
 }
 
 

@@ -10,13 +10,13 @@ import torch
 import torchvision
 
 from siamese.config import RunError
-from siamese.models import EmbeddingNet, conv_small, resnet9, vgg11
+from siamese.models import EmbeddingNet, conv_small, from_torchvision, resnet9
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 
 
 def scratch_vgg11(mean: list[float], std: list[float], embedding_dim: int = 128) -> EmbeddingNet:
-    return vgg11(mean, std, embedding_dim, pretrained=False)
+    return from_torchvision(mean, std, embedding_dim, architecture="vgg11")
 
 
 @pytest.mark.parametrize("make", [scratch_vgg11, conv_small, resnet9])
@@ -46,7 +46,7 @@ def test_vgg11_is_the_articles() -> None:
 def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
     official = torchvision.models.vgg11()
     torch.save(official.state_dict(), tmp_path / "vgg11.pth")
-    net = vgg11(MEAN, STD, weights=str(tmp_path / "vgg11.pth"))
+    net = from_torchvision(MEAN, STD, architecture="vgg11", weights=str(tmp_path / "vgg11.pth"))
     for name, value in official.features.state_dict().items():
         assert torch.equal(net.backbone.state_dict()[name], value)
 
@@ -54,7 +54,7 @@ def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
 def test_foreign_weights_are_refused(tmp_path: Path) -> None:
     torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
     with pytest.raises(RunError, match="not the weights of torchvision's vgg11; it lacks features"):
-        vgg11(MEAN, STD, weights=str(tmp_path / "alexnet.pth"))
+        from_torchvision(MEAN, STD, architecture="vgg11", weights=str(tmp_path / "alexnet.pth"))
     torch.save(conv_small(MEAN, STD, width=4).backbone.state_dict(), tmp_path / "small.pth")
     with pytest.raises(RunError, match=r"model.width=8; it has other shapes"):
         conv_small(MEAN, STD, width=8, weights=str(tmp_path / "small.pth"))
