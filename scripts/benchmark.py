@@ -47,7 +47,7 @@ from siamese.callbacks import Recorder  # noqa: E402
 from siamese.checkpoints import Checkpoints, StopRequest  # noqa: E402
 from siamese.config import validate  # noqa: E402
 from siamese.data import Batch, LabelledImages, TripletData, load  # noqa: E402
-from siamese.run import build, make_trainer  # noqa: E402
+from siamese.run import build, make, make_trainer  # noqa: E402
 from siamese.schema import Config  # noqa: E402
 
 BATCH, NOTEBOOK_TRIPLETS, STEPS_A_TURN = 64, 2048, 3
@@ -307,12 +307,36 @@ def startup(setup: Setup) -> list[dict[str, Any]]:
     return [result(f"python train.py {name}", "s", found[name], "<", targets[name]) for name in found]
 
 
+def models(setup: Setup) -> list[dict[str, Any]]:
+    """Every model from random weights: its parameters, what its backbone ends with, and the forward time."""
+    images = torch.randint(256, (BATCH, 3, 32, 32), dtype=torch.uint8)
+    sides: dict[str, Callable[[], float]] = {}
+    for file in sorted((ROOT / "conf" / "model").glob("*.yaml")):
+        config = setup.config(f"model={file.stem}", "device=cpu")
+        net = make("model", config.model, mean=[0.5] * 3, std=[0.5] * 3, image_size=32).eval()
+        net = net.to(memory_format=torch.channels_last)
+        ends = "×".join(map(str, net.backbone(torch.zeros(1, 3, 32, 32)).shape[1:]))
+        parameters = sum(p.numel() for p in net.parameters())
+        sides[f"{file.stem}: {parameters:,} parameters, {ends}"] = partial(seconds_forward, net, images)
+    samples = interleaved(sides, setup.repeats)
+    return [result(f"{what}; forward of {BATCH} images", "s", found, "<", None) for what, found in samples.items()]
+
+
+@torch.inference_mode()
+def seconds_forward(net: nn.Module, images: Tensor) -> float:
+    """Seconds to embed ``images`` once."""
+    began = time.perf_counter()
+    net(images)
+    return time.perf_counter() - began
+
+
 MEASUREMENTS: dict[str, tuple[Callable[[Setup], list[dict[str, Any]]], str]] = {
     "step": (partial(against_notebook, "cpu", 1.25), "a float32 training step of VGG11 against the notebook's"),
     "step_bf16": (partial(against_notebook, "cpu_bf16", 2.2), "a bf16-mixed step against the notebook's float32 one"),
     "epoch": (epoch, "an epoch through train.py's path against a bare loop, both with validation"),
     "losses": (losses, "losses over 1,024 embeddings against pytorch-metric-learning's; KoLeo's memory"),
     "memory": (memory, "peak of a whole train.py run on 50,000 images beyond its imports"),
+    "models": (models, "parameters, feature map and forward time of every model for 32x32 images"),
     "startup": (startup, "python train.py --cfg job, and --help"),
 }
 

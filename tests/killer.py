@@ -50,7 +50,7 @@ def noisy_conv_small(
     pretrained: bool = False,
     weights: Any = None,
     reset_parameters: bool = False,
-    freeze: str = "none",
+    freeze: str | int = "none",
 ) -> nn.Module:
     """conv_small with :class:`Noise` before its last layer."""
     options = locals()

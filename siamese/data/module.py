@@ -15,6 +15,7 @@ from siamese.data.balanced import class_groups
 from siamese.data.batches import Batch, Epoch, EpochLoader, ImageLoader, Tuples, crop_and_flip, indices_tuple
 from siamese.data.draws import generator
 from siamese.data.items import ITEMS, drawn_pairs, drawn_triplets, epoch_items, fixed_items
+from siamese.data.magnet import cluster_groups
 from siamese.data.sources import LabelledImages
 from siamese.data.splits import split_images
 from siamese.data.tuples import article_split, check_classes
@@ -90,10 +91,10 @@ class TripletData(pl.LightningDataModule):
         if kind in ("triplets", "pairs", "views"):
             triplets = torch.from_numpy(np.searchsorted(index, self.triplets[part]))
             batches = -(-len(triplets) // MEASURED)
-            rows = [triplets[first::batches].t() for first in range(batches)]
-            places = [torch.arange(r.numel()).view(3, -1) for r in rows]
+            chosen = [triplets[first::batches].t() for first in range(batches)]
+            places = [torch.arange(c.numel()).view(3, -1) for c in chosen]
             forms = [(a, p, n) if kind == "triplets" else (a, p, a, n) for a, p, n in places]
-            return [(r.reshape(-1), tuples) for r, tuples in zip(rows, forms, strict=True)]
+            return [(c.reshape(-1), tuples) for c, tuples in zip(chosen, forms, strict=True)]
         labels = self._labels[index]
         size = min(self.group, int(np.bincount(labels).min()))
         groups = torch.from_numpy(class_groups(labels, size, generator(self.seed, f"{part} class groups")))
@@ -182,18 +183,17 @@ class TripletData(pl.LightningDataModule):
         place = [epoch, segment]
         start, end = self.loader.segment(segment)
         if self._found.get("place") != place or self.loader.position() == start:
-            from siamese.data.magnet import magnet_groups
-
             train, batches = self.parts["train"], self.batches
             assert batches.clusters_per_class is not None
-            groups = magnet_groups(
+            groups = cluster_groups(
                 self._embed(train),
                 self._labels[train],
                 clusters_per_class=batches.clusters_per_class,
-                micro_batches=end - start,
-                clusters=self.loader.batch_size,
-                images=self.group,
-                random=generator(self.seed, "cluster groups", epoch, segment),
+                images_per_cluster=self.group,
+                clusters_per_batch=self.loader.batch_size,
+                batches=end - start,
+                seed=self.seed,
+                place=(epoch, segment),
             )
             self._found = {"place": place, "items": torch.from_numpy(train[groups])}
         draws = self._draws(epoch, self.loader.items, self.group)

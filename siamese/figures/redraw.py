@@ -38,8 +38,8 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
         found = read("samples", "images", "labels", "class_names")
         yield "samples", sample_grid(found["images"], found["labels"], found["class_names"])
         if "triplet_images" in _names(folder / "samples.npz"):
-            triplets = read("samples", "triplet_images", "triplet_labels")
-            yield "triplets", triplet_grid(*triplets.values(), found["class_names"])
+            found |= read("samples", "triplet_images", "triplet_labels")
+            yield "triplets", triplet_grid(found["triplet_images"], found["triplet_labels"], found["class_names"])
     for part in ("train", "test"):
         if has(f"pairs_{part}"):
             found = read(f"pairs_{part}", "images", "labels", "distances", "threshold", "class_names")

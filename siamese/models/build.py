@@ -44,7 +44,7 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
         weights: start from this file instead: a state dict of the same architecture (what it has for
             a classifier is left out), or a checkpoint of a run with the same model. Nothing is downloaded.
         reset_parameters: start from random weights as torch's layers draw them, and load none.
-        freeze: see :meth:`EmbeddingNet.freeze`.
+        freeze: see :meth:`EmbeddingNet.freeze`; a number is the name of a layer of a plain sequence.
 
     Raises:
         ConfigError: for weights that there are none of, or that would be reset; see also ``freeze``.
@@ -62,7 +62,7 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
         pretrained: bool = False,
         weights: str | None = None,
         reset_parameters: bool = False,
-        freeze: str = "none",
+        freeze: str | int = "none",
         **arguments: Any,
     ) -> EmbeddingNet:
         sized = {"image_size": image_size} if "image_size" in own else {}
@@ -83,7 +83,7 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
                 )
             backbone.layers.load_state_dict(of_backbone(backbone.pretrained())[0])
         net = EmbeddingNet(backbone.layers, backbone.features, embedding_dim, mean, std, normalize)
-        net.freeze(freeze)
+        net.freeze(str(freeze))
         return net
 
     shared = list(inspect.signature(build).parameters.values())[:-1]
