@@ -58,4 +58,5 @@ def seconds(loss: Loss) -> float:
 def sides(name: str) -> dict[str, Callable[[], float]]:
     """What measures ours, and the library's where there is one, in seconds."""
     ours, theirs = RELATIVES[name]
-    return {"ours": partial(seconds, ours)} | ({"library": partial(seconds, theirs)} if theirs else {})
+    found: dict[str, Callable[[], float]] = {"ours": partial(seconds, ours)}
+    return found if theirs is None else found | {"library": partial(seconds, theirs)}

@@ -108,6 +108,7 @@ def make_loss(node: Mapping[str, Any], num_classes: int, embedding_size: int, ke
     if isinstance(loss, losses.BaseMetricLossFunction):
         _check_made(loss, given, key)
         loss.batch_dependent = _batch_dependent(loss, node.get("miner"))
+        loss.over_tuples = isinstance(loss, _PER_TUPLE)
     elif isinstance(loss, losses.MultipleLosses):
         loss.batch_dependent = any(getattr(inner, "batch_dependent", True) for inner in loss.losses.values())
     if node.get("miner") is None or remembers:
