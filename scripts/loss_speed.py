@@ -38,7 +38,7 @@ RELATIVES: dict[str, tuple[Loss, Loss | None]] = {
     "lifted": (losses.LiftedLoss(), library.GeneralizedLiftedStructureLoss(distance=EUCLIDEAN)),
     "n_pair": (losses.NPairLoss(), library.SupConLoss(temperature=1.0)),
     "constellation": (losses.ConstellationLoss(), library.SupConLoss(temperature=1.0)),
-    "instance": (losses.InstanceLoss(), library.SupConLoss(temperature=1 / 64)),
+    "instance": (losses.InstanceLoss(), library.SupConLoss(temperature=0.1)),
     "triplet_batch_all": (losses.BatchAllTripletLoss(), None),
     "triplet_centroid": (losses.TripletCentroidLoss(), None),
     "larl": (losses.LabelAwareRankedLoss(), None),

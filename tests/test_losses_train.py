@@ -28,7 +28,7 @@ SETTINGS = (
     *("device=cpu", "logger=csv", "name=test"),
 )
 # What so few steps need besides: views that differ more, and more of them, for a loss that sees no labels.
-MORE = {"instance": ("loss.gamma=2", "data.augment.crop_padding=3", "trainer.max_epochs=3")}
+MORE = {"instance": ("loss.gamma=5", "data.augment.crop_padding=3", "trainer.max_epochs=3")}
 # The least gain in test AUC. Intra-pair variance only evens pairs out, and is made to be added to another loss.
 GAINS = {"intra_pair_variance": 0.02}
 
