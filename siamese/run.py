@@ -148,7 +148,7 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         net = net.to(memory_format=torch.channels_last)
     with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
         torch.default_generator.manual_seed(int(generator(config.seed, "loss").integers(2**32)))
-        base = make_loss(config.loss, len(data.source.class_names), config.model["embedding_dim"])
+        base = make_loss(config.loss, len(data.source.class_names), config.model.get("embedding_dim"))
     koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
     name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
     objective = Objective(name.lower().removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
@@ -378,7 +378,7 @@ def _check_optimization(config: Config) -> None:
 def _check_loss(config: Config) -> None:
     kind = config.batches.kind
     images = config.data.batch_size * {"triplets": 3, "pairs": 2, "views": 2}.get(kind, 1)
-    try_out(config.loss, kind, images, config.model["embedding_dim"])
+    try_out(config.loss, kind, images, config.model.get("embedding_dim"))
 
 
 def _check_image_size(config: Config, module: SiameseModule) -> None:

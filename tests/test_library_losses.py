@@ -474,6 +474,7 @@ def test_the_loss_of_validation_is_a_mean_over_batches_of_all_classes() -> None:
         ("loss=ntxent batches=pairs", "NTXentLoss (loss) cannot use it"),
         ("loss=multiple loss@loss.losses.first=vicreg batches=balanced", "VICRegLoss (loss.losses.first) cannot use"),
         ("loss=multiple +loss@loss.losses.third=supcon", "expected a weight for each of first, second, third"),
+        ("loss=cross_batch_memory loss.loss=supcon", "chosen as loss@loss.loss=supcon"),
         ("loss=cross_batch_memory loss@loss.loss=arcface", "a memory can hold AngularLoss, CircleLoss"),
         ("loss=cross_batch_memory loss@loss.loss=supcon loss.loss.miner=hard", "expected loss.miner=hard"),
         ("loss=cross_batch_memory loss@loss.loss=supcon loss.loss.temperature=0", "loss.loss.temperature=0: expected"),
