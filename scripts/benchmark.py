@@ -253,6 +253,30 @@ def epoch(setup: Setup) -> list[dict[str, Any]]:
     return [result(what, "×", paired_ratios(samples["fit"], samples["bare"]), "≤", 1.03, **samples)]
 
 
+def losses(setup: Setup) -> list[dict[str, Any]]:
+    """A forward and a backward pass of each loss of ours against the nearest of pytorch-metric-learning, and
+    the memory of KoLeo over 16,384 embeddings."""
+    import loss_speed
+
+    found = []
+    for name in loss_speed.RELATIVES:
+        samples = interleaved(loss_speed.sides(name), setup.repeats)
+        if "library" in samples:
+            ratios = paired_ratios(samples["ours"], samples["library"])
+            found.append(result(f"{name}, time of the nearest library loss's", "×", ratios, "<", 2, **samples))
+        else:
+            found.append(result(f"{name}, time", "s", samples["ours"], "<", None, **samples))
+    peaks = interleaved({"imports": partial(peak_bytes, "-c", IMPORTS), "koleo": partial(peak_bytes, "-c", KOLEO)}, 1)
+    more = [b - a for a, b in zip(peaks["imports"], peaks["koleo"], strict=True)]
+    found.append(result("peak of KoLeo, N = 16,384, with its gradient", "bytes", more, "<", 1e9, **peaks))
+    return found
+
+
+KOLEO = """
+import torch
+from siamese.losses import koleo
+koleo(torch.randn(16384, 128, requires_grad=True)).backward()
+"""
 IMPORTS = "import torch, pytorch_lightning"
 # train.py as it is, but that without a folder of images its loader hands out random ones.
 TRAINS = """
@@ -332,6 +356,7 @@ MEASUREMENTS: dict[str, tuple[Callable[[Setup], list[dict[str, Any]]], str]] = {
     "step": (partial(against_notebook, "cpu", 1.25), "a float32 training step of VGG11 against the notebook's"),
     "step_bf16": (partial(against_notebook, "cpu_bf16", 2.2), "a bf16-mixed step against the notebook's float32 one"),
     "epoch": (epoch, "an epoch through train.py's path against a bare loop, both with validation"),
+    "losses": (losses, "losses over 1,024 embeddings against pytorch-metric-learning's; KoLeo's memory"),
     "memory": (memory, "peak of a whole train.py run on 50,000 images beyond its imports"),
     "models": (models, "parameters, feature map and forward time of every model for 32x32 images"),
     "startup": (startup, "python train.py --cfg job, and --help"),

@@ -110,7 +110,12 @@ class SiameseModule(pl.LightningModule):
         size of those that train; a batch counts by its images."""
         total, images = torch.zeros(()), 0
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.autocast(self.device.type, enabled=False):
+        with (
+            torch.inference_mode(False),  # what a loss keeps for itself must still be good for training
+            torch.no_grad(),
+            torch.autocast(self.device.type, enabled=False),
+            torch.random.fork_rng(devices=devices),
+        ):
             torch.manual_seed(0)  # for losses that draw
             for rows, tuples in self.data.measured(part):
                 places = None if tuples is None else tuple(place.to(self.device) for place in tuples)

@@ -171,7 +171,8 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         base = make_loss(config.loss, len(data.source.class_names), net.embedding_dim)
     koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
     name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
-    objective = Objective(name.lower().removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
+    finds_tuples = config.batches.kind == "balanced"
+    objective = Objective(name.lower().removesuffix("_loss"), base, koleo, config.loss["koleo_weight"], finds_tuples)
     return SiameseModule(
         net,
         objective,
@@ -247,7 +248,7 @@ def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
     last = run.history()[-1]
     found = {}
     for name in ("loss", *objective.terms):
-        depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base.batch_dependent)
+        depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base_depends)
         value = float(last[f"train/{name}"])
         found[f"train/{name}"] = entry(value, "train", int(last["epoch"]), "min", bool(depends))
     return found

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import inspect
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import torch
 import yaml
 from conftest import ROOT, toy_images
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from pytorch_metric_learning import distances, losses, miners, regularizers
@@ -417,7 +421,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_never_stopped(tmp_path: Path
     assert all(torch.equal(v, end[k]) for k, v in again.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["supcon", "cross_batch_memory", "proxy_anchor"])
+@pytest.mark.parametrize("name", ["supcon", "cross_batch_memory", "proxy_anchor", "large_margin_softmax"])
 def test_the_loss_of_validation_depends_on_no_batch_size_and_changes_nothing(name: str, tmp_path: Path) -> None:
     values = set()
     for words in ([], ["data.batch_size=5", "data.eval_batch_size=7"]):
@@ -428,6 +432,7 @@ def test_the_loss_of_validation_depends_on_no_batch_size_and_changes_nothing(nam
         assert torch.equal(generator, torch.get_rng_state())
         assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
         values.add(round(module.measured["loss"], 5))
+        make_trainer(config, tmp_path, []).fit(module, datamodule=data)  # and training goes on after it
     assert len(values) == 1
 
 
@@ -469,6 +474,7 @@ def test_the_loss_of_validation_is_a_mean_over_batches_of_all_classes() -> None:
         ("loss=ntxent batches=pairs", "NTXentLoss (loss) cannot use it"),
         ("loss=multiple loss@loss.losses.first=vicreg batches=balanced", "VICRegLoss (loss.losses.first) cannot use"),
         ("loss=multiple +loss@loss.losses.third=supcon", "expected a weight for each of first, second, third"),
+        ("loss=cross_batch_memory loss.loss=supcon", "chosen as loss@loss.loss=supcon"),
         ("loss=cross_batch_memory loss@loss.loss=arcface", "a memory can hold AngularLoss, CircleLoss"),
         ("loss=cross_batch_memory loss@loss.loss=supcon loss.loss.miner=hard", "expected loss.miner=hard"),
         ("loss=cross_batch_memory loss@loss.loss=supcon loss.loss.temperature=0", "loss.loss.temperature=0: expected"),
@@ -496,3 +502,40 @@ def test_a_run_directory_cannot_name_what_is_built_inside_a_loss() -> None:
     own.loss["loss"]["distance"] = {"_target_": "os.system", "command": "true"}
     with pytest.raises(ConfigError, match=r"os\.system"):
         _refuse_foreign_targets(own, [])
+
+
+def test_the_table_of_losses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location("table_of_losses", ROOT / "scripts/losses.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    GlobalHydra.instance().clear()  # the script composes for itself
+    monkeypatch.setattr("sys.argv", ["losses.py", "--json"])
+    script.main()
+    told = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in told["losses"]}
+    assert rows.keys() == NODES.keys()
+    for row in rows.values():
+        assert row["says"]
+        assert re.search(r"\d{4}|pytorch_metric_learning", row["source"])
+    assert rows["soft_triple"]["parameters"] == {"loss.fc": [128, 100]}
+    assert rows["soft_triple"]["classes"]
+    assert not rows["margin"]["classes"]
+    assert rows["arcface"]["source"].startswith("Deng et al. 2019 (ArcFace")
+    assert rows["arcface"]["source"].endswith("equation 3")
+    assert rows["vicreg"]["batches"] == ["triplets", "pairs", "views"]
+    assert "contrastive_pml" in str([r["name"] for r in rows.values() if any("pairs" in b for b in r["bases"])])
+    assert set(told["bases"].values()) == {
+        "pytorch_metric_learning.losses.generic_pair_loss.GenericPairLoss",
+        "pytorch_metric_learning.losses.mixins.WeightRegularizerMixin",
+    }
+    monkeypatch.setattr("sys.argv", ["losses.py", "supcon", "triplet"])
+    monkeypatch.setenv("COLUMNS", "160")
+    script.main()
+    text = capsys.readouterr().out
+    assert "Khosla et al. 2020" in text
+    assert "temperature=0.1" in text
+    monkeypatch.setattr("sys.argv", ["losses.py", "supcom"])
+    with pytest.raises(SystemExit, match="did you mean 'supcon'"):
+        script.main()

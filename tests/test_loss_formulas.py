@@ -18,6 +18,7 @@ from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor, nn
 
 from siamese import losses
+from siamese.config import ConfigError
 from siamese.losses import (
     BatchAllTripletLoss,
     ConstellationLoss,
@@ -29,6 +30,7 @@ from siamese.losses import (
     TripletLoss,
     TripletSoftLoss,
 )
+from siamese.losses.build import try_out
 
 EUCLIDEAN = {"normalize_embeddings": False, "p": 2}
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1, 3])
@@ -84,6 +86,13 @@ def test_constellation_with_all_negatives_is_n_pair() -> None:
     for enough in (8, 100):
         value = ConstellationLoss(enough)(z, LABELS, None).item()
         assert value == pytest.approx(NPairLoss(0.0)(z, LABELS, None).item())
+
+
+def test_more_negatives_than_a_micro_batch_has_are_refused() -> None:
+    node = {"_target_": "siamese.losses.ConstellationLoss", "negatives": 46}
+    try_out(node, "balanced", 48, 16)
+    with pytest.raises(ConfigError, match=r"^loss.negatives=47: expected at most 46, .* 48 images of a micro-batch$"):
+        try_out({**node, "negatives": 47}, "balanced", 48, 16)
 
 
 @pytest.mark.parametrize("loss", [TripletLoss(), TripletHardLoss(), TripletSoftLoss(), ContrastiveLoss()])

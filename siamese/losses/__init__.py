@@ -2,7 +2,8 @@
 
 ``indices_tuple`` holds positions in the batch: ``(a, p, n)`` for triplets, ``(a1, p, a2, n)`` for pairs, or is
 None, when a loss finds its own tuples by the labels. ``batch_dependent`` is whether the value over given
-tuples depends on the other embeddings of the batch; without given tuples every loss depends on its batch.
+tuples depends on the other embeddings of the batch; one that is ``over_tuples`` and gets none depends on
+which tuples the batch has.
 """
 
 from siamese.losses.batch_hard import TripletHardLoss, TripletSoftLoss

@@ -9,7 +9,28 @@ from siamese.losses.pairwise import blocks, mean, relations, squared_distances
 from siamese.losses.triplet import triplets
 
 
-class TripletHardLoss(nn.Module):
+class _TripletMargin(nn.Module):
+    batch_dependent = False
+    over_tuples = True
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:
+        """The loss of ``embeddings`` [N, D]: over the triplets ``(a, p, n)`` given, each [T], whether drawn
+        or mined; with None, over each anchor's hardest by ``labels`` [N]. Zero without any triplet.
+
+        Raises:
+            ValueError: for tuples that are not triplets.
+        """
+        return mean(self.penalty(differences(self, embeddings, labels, indices_tuple) + self.margin))
+
+    def penalty(self, violations: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class TripletHardLoss(_TripletMargin):
     """Mean of ``max(0, ‖a − p‖² − ‖a − n‖² + margin)`` over the triplets of :func:`differences`.
 
     Schroff, Kalenichenko and Philbin 2015 (FaceNet), equation 3, over given triplets; without them
@@ -17,43 +38,21 @@ class TripletHardLoss(nn.Module):
     distance and the mean over anchors.
     """
 
-    batch_dependent = False
-
-    def __init__(self, margin: float = 1.0) -> None:
-        super().__init__()
-        self.margin = margin
-
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:
-        """The loss of ``embeddings`` [N, D]: over the triplets ``(a, p, n)`` given, each [T], whether drawn
-        or mined; with None, over each anchor's hardest by ``labels`` [N]. Zero without any triplet.
-
-        Raises:
-            ValueError: for tuples that are not triplets.
-        """
-        return mean(nn.functional.relu(differences(self, embeddings, labels, indices_tuple) + self.margin))
+    def penalty(self, violations: Tensor) -> Tensor:
+        """The hinge."""
+        return nn.functional.relu(violations)
 
 
-class TripletSoftLoss(nn.Module):
+class TripletSoftLoss(_TripletMargin):
     """Mean of ``log(1 + exp(‖a − p‖² − ‖a − n‖² + margin))`` over the triplets of :func:`differences`.
 
     The soft margin of Hermans, Beyer and Leibe 2017 (In defense of the triplet loss), section 2, which
     has no margin; with one, as here, the soft plus only starts earlier.
     """
 
-    batch_dependent = False
-
-    def __init__(self, margin: float = 1.0) -> None:
-        super().__init__()
-        self.margin = margin
-
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:
-        """The loss of ``embeddings`` [N, D]: over the triplets ``(a, p, n)`` given, each [T], whether drawn
-        or mined; with None, over each anchor's hardest by ``labels`` [N]. Zero without any triplet.
-
-        Raises:
-            ValueError: for tuples that are not triplets.
-        """
-        return mean(nn.functional.softplus(differences(self, embeddings, labels, indices_tuple) + self.margin))
+    def penalty(self, violations: Tensor) -> Tensor:
+        """The soft plus."""
+        return nn.functional.softplus(violations)
 
 
 def differences(loss: nn.Module, z: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:

@@ -73,11 +73,11 @@ _PER_TUPLE = (losses.ContrastiveLoss, losses.TripletMarginLoss)
 _REFUSALS = (TypeError, ValueError, AssertionError, NotImplementedError, KeyError, IndexError, RuntimeError)
 
 
-def make_loss(node: Mapping[str, Any], num_classes: int, embedding_size: int, key: str = "loss") -> nn.Module:
+def make_loss(node: Mapping[str, Any], num_classes: int, embedding_size: int | None, key: str = "loss") -> nn.Module:
     """The loss that ``node`` describes, in the convention ``loss(embeddings, labels, indices_tuple)``.
 
-    ``num_classes`` and ``embedding_size`` are handed to a loss that needs them. Its own parameters
-    are drawn from torch's generator.
+    ``num_classes`` and ``embedding_size`` (None where the model does not say) are handed to a loss
+    that needs them. Its own parameters are drawn from torch's generator.
 
     Raises:
         ConfigError: for a name that is not known, an argument that does not exist, or what the loss refuses.
@@ -86,7 +86,7 @@ def make_loss(node: Mapping[str, Any], num_classes: int, embedding_size: int, ke
     target = find_target(key, path)
     own = OWN_KEYS["loss"]
     given = {k: v for k, v in node.items() if k != "_target_" and k not in own}
-    supplied = {"num_classes": num_classes, "embedding_size": embedding_size}
+    supplied: dict[str, Any] = {"num_classes": num_classes, "embedding_size": embedding_size}
     if given.get("num_classes") not in (None, num_classes):
         raise ConfigError(f"{key}.num_classes={given['num_classes']}: expected {num_classes}, the classes of the data")
     if isinstance(target, type) and issubclass(target, losses.BaseMetricLossFunction):
@@ -108,6 +108,7 @@ def make_loss(node: Mapping[str, Any], num_classes: int, embedding_size: int, ke
     if isinstance(loss, losses.BaseMetricLossFunction):
         _check_made(loss, given, key)
         loss.batch_dependent = _batch_dependent(loss, node.get("miner"))
+        loss.over_tuples = isinstance(loss, _PER_TUPLE)
     elif isinstance(loss, losses.MultipleLosses):
         loss.batch_dependent = any(getattr(inner, "batch_dependent", True) for inner in loss.losses.values())
     if node.get("miner") is None or remembers:
@@ -125,15 +126,19 @@ def _check_made(loss: losses.BaseMetricLossFunction, given: Mapping[str, Any], k
 
 
 def _several(
-    nodes: Mapping[str, Any], weights: Mapping[str, Any] | None, supplied: Mapping[str, int], key: str
+    nodes: Mapping[str, Any], weights: Mapping[str, Any] | None, supplied: Mapping[str, Any], key: str
 ) -> dict[str, nn.Module]:
+    if not isinstance(nodes, Mapping):
+        raise ConfigError(f"{key}.losses={nodes}: expected names below it (loss@{key}.losses.NAME=LOSS)")
     if weights is not None and weights.keys() != nodes.keys():
         raise ConfigError(f"{key}.weights={dict(weights)}: expected a weight for each of {', '.join(nodes)}")
     return {name: make_loss(inner, key=f"{key}.losses.{name}", **supplied) for name, inner in nodes.items()}
 
 
-def _remembered(node: Mapping[str, Any], supplied: Mapping[str, int], key: str) -> nn.Module:
+def _remembered(node: Mapping[str, Any], supplied: Mapping[str, Any], key: str) -> nn.Module:
     """The loss inside a memory, which gives it tuples of its own."""
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{key}.loss={node}: expected an option of conf/loss, chosen as loss@{key}.loss={node}")
     if node.get("miner") not in (None, LABELS):
         raise ConfigError(
             f"{key}.loss.miner={node['miner']}: a memory mines itself; expected {key}.miner={node['miner']}"
@@ -145,7 +150,7 @@ def _remembered(node: Mapping[str, Any], supplied: Mapping[str, int], key: str) 
     return make_loss({**node, "miner": None}, key=f"{key}.loss", **supplied)
 
 
-def make_named(key: str, kind: str, value: Any, supplied: Mapping[str, int]) -> Any:
+def make_named(key: str, kind: str, value: Any, supplied: Mapping[str, Any]) -> Any:
     """What ``value``, a name or ``{name: NAME, argument: value, …}``, means as the ``kind`` of :data:`NAMED`.
 
     Raises:
@@ -212,7 +217,7 @@ class Mined(nn.Module):
         return self.loss(embeddings, labels, found)
 
 
-def try_out(node: Mapping[str, Any], kind: str, images: int, embedding_size: int) -> None:
+def try_out(node: Mapping[str, Any], kind: str, images: int, embedding_size: int | None) -> None:
     """Make the loss of ``node`` and run it once, on a few embeddings, to learn what it refuses.
 
     Args:
@@ -226,7 +231,7 @@ def try_out(node: Mapping[str, Any], kind: str, images: int, embedding_size: int
     labels = torch.arange(4).remainder(num_classes).repeat(3)
     with torch.random.fork_rng(devices=[]):
         loss = make_loss(node, num_classes, embedding_size)
-        z = nn.functional.normalize(torch.randn(len(labels), embedding_size), dim=1)
+        z = nn.functional.normalize(torch.randn(len(labels), embedding_size or 8), dim=1)
     if isinstance(loss, losses.CrossBatchMemory) and loss.memory_size < images:
         raise ConfigError(
             f"loss.memory_size={loss.memory_size}: expected at least the {images} images of a micro-batch"

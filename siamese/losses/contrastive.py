@@ -18,6 +18,7 @@ class ContrastiveLoss(nn.Module):
     """
 
     batch_dependent = False
+    over_tuples = True
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()

@@ -91,7 +91,7 @@ class InstanceLoss(nn.Module):
 
     batch_dependent = True
 
-    def __init__(self, gamma: float = 64.0) -> None:
+    def __init__(self, gamma: float = 10.0) -> None:
         super().__init__()
         self.gamma = gamma
 

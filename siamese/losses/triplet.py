@@ -16,6 +16,7 @@ class TripletLoss(nn.Module):
     """
 
     batch_dependent = False
+    over_tuples = True
 
     def __init__(self, margin: float = 0.4) -> None:
         super().__init__()
