@@ -4,14 +4,12 @@ bit for bit, and holding nothing but primitives and tensors."""
 from __future__ import annotations
 
 import logging
-import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -20,6 +18,7 @@ from siamese.artifacts import RunDirectory, atomic, copy
 from siamese.command_line import Interrupted
 from siamese.config import RunError
 from siamese.module import SiameseModule
+from siamese.randomness import random_state, restore_random_state
 
 log = logging.getLogger(__name__)
 
@@ -178,23 +177,3 @@ class Checkpoints(pl.callbacks.Checkpoint):
     def _name(self, path: Path, *names: str) -> None:
         for name in names:
             copy(path, self.run.checkpoints / name)
-
-
-def random_state() -> dict[str, Any]:
-    """The state of every global generator as primitives and tensors."""
-    name, keys, position, has_gauss, gauss = cast(tuple[str, Any, int, int, float], np.random.get_state(legacy=True))
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
-        "python": random.getstate(),
-    }
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    random.setstate(state["python"])

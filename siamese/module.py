@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from siamese.accumulation import window_scale
+from siamese.accumulation import Accumulation, Naive
 from siamese.data import Batch, TripletData
 from siamese.evaluation import mean_cosine, verification
 from siamese.losses import Objective, koleo
@@ -31,14 +31,14 @@ class SiameseModule(pl.LightningModule):
         data: TripletData,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
+        accumulation: Accumulation | None = None,
         *,
-        rescale_last_window: bool = True,
         koleo_embeddings: int = 192,
     ) -> None:
         super().__init__()
         self.net, self.objective, self.data = net, objective, data
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.rescale_last_window, self.koleo_embeddings = rescale_last_window, koleo_embeddings
+        self.accumulation, self.koleo_embeddings = accumulation or Naive(), koleo_embeddings
         self.embeddings = torch.empty(0)
         self.measured: dict[str, float] = {}
         self._chunks: list[Tensor] = []
@@ -47,13 +47,13 @@ class SiameseModule(pl.LightningModule):
         return self.net(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        embeddings = self.net(batch.images)
-        loss, terms = self.objective(embeddings, batch.labels, batch.tuples)
-        scale = 1.0
-        if self.rescale_last_window:
-            batches = int(self.trainer.num_training_batches)
-            scale = window_scale(batch_idx, batches, self.trainer.accumulate_grad_batches)
-        return {"loss": loss * scale, "terms": {"loss": loss, **terms}, "tuples": len(batch.tuples[0])}
+        return self.accumulation.step(self, batch, batch_idx)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["accumulation"] = self.accumulation.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.accumulation.load_state_dict(checkpoint.get("accumulation", {}))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._chunks.append(self.net(batch.images))

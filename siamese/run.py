@@ -23,7 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamese import figures
-from siamese.accumulation import statement
+from siamese.accumulation import Accumulation, Exact, GradientMeter, Memory, Naive, statement
 from siamese.artifacts import RunDirectory, holds_a_run, read_json, release
 from siamese.callbacks import ProgressBar, Recorder
 from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, loads, newest
@@ -102,7 +102,9 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     data = TripletData(load(config.data, config.seed), config.data, config.seed)
     module = build(config, data)
     _check_image_size(config, module)
-    recorder = Recorder(run, config.callbacks)
+    every = config.accumulation.measure_every
+    meter = None if every is None else GradientMeter(every)
+    recorder = Recorder(run, config.callbacks, meter)
     checkpoints = Checkpoints(
         run,
         stop,
@@ -110,7 +112,8 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
         config.callbacks.checkpoint_every,
         config.callbacks.checkpoint_every_steps,
     )
-    trainer = make_trainer(config, run.path, [recorder, checkpoints])
+    callbacks: list[pl.Callback] = [recorder, checkpoints]
+    trainer = make_trainer(config, run.path, callbacks if meter is None else [meter, *callbacks])
     _check_koleo_rows(config, module.objective, data)
     if resuming:
         _check_same_data(run, data)
@@ -150,9 +153,19 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         data,
         lambda parameters: make("optimizer", config.optimizer, parameters),
         lambda optimizer, steps: _schedule(config, optimizer, steps),
-        rescale_last_window=config.accumulation.rescale_last_window,
+        accumulation(config),
         koleo_embeddings=config.evaluation.koleo_embeddings,
     )
+
+
+def accumulation(config: Config) -> Accumulation:
+    """How micro-batches become a step under ``config``."""
+    asked = config.accumulation
+    if asked.mode == "exact":
+        return Exact()
+    if asked.mode == "memory":
+        return Memory(asked.scope, asked.size, asked.rescale_last_window)
+    return Naive(asked.rescale_last_window)
 
 
 def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) -> Any:

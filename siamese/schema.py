@@ -43,6 +43,9 @@ class Data:
 class Accumulation:
     mode: str = "naive"
     rescale_last_window: bool = True
+    scope: str = "window"
+    size: int | None = None
+    measure_every: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ NOT_SCIENTIFIC = (
     "resume",
     "logger",
     "callbacks",
+    "accumulation.measure_every",
     "device.accelerator",
     "device.strategy",
     "device.channels_last",
@@ -181,7 +185,10 @@ CHECKS: dict[str, Check] = {
     "loss.koleo_weight": _at_least(0),
     "loss.koleo_over": _one_of("all", "anchors", "per_role"),
     "loss.koleo_neighbours": _at_least(1),
-    "accumulation.mode": _one_of("naive"),
+    "accumulation.mode": _one_of("naive", "exact", "memory"),
+    "accumulation.scope": _one_of("window", "persistent"),
+    "accumulation.size": _at_least(1),
+    "accumulation.measure_every": _at_least(1),
     "optimizer.lr": _above(0),
     "optimizer.weight_decay": _at_least(0),
     "scheduler.step_size": _at_least(1),

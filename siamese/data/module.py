@@ -11,6 +11,7 @@ from siamese.artifacts import fingerprint
 from siamese.config import ConfigError
 from siamese.data.batches import Batch, Epoch, ImageLoader, TripletLoader, crop_and_flip
 from siamese.data.draws import generator
+from siamese.data.layout import Layout, triplets
 from siamese.data.sources import LabelledImages
 from siamese.data.splits import split_images
 from siamese.data.tuples import article_split, article_triplets, check_classes, draw_triplets
@@ -24,6 +25,7 @@ class TripletData(pl.LightningDataModule):
 
     Attributes:
         parts: the image indices that each of train, validation and test may use.
+        layout: how the images of a training triplet lie in a batch.
         triplets: the fixed triplets [T, 3] of validation and test, indices into the images.
     """
 
@@ -36,6 +38,7 @@ class TripletData(pl.LightningDataModule):
         """
         super().__init__()
         self.source, self.config, self.seed = source, data, seed
+        self.layout = Layout(3, triplets)
         self._labels = source.labels.numpy()
         split = split_images(source, data, seed)
         self.parts = {"train": split.train, "validation": split.validation, "test": split.test}

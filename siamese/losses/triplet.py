@@ -39,6 +39,7 @@ class BatchAllTripletLoss(nn.Module):
     """
 
     batch_dependent = True
+    takes_references = True
 
     def __init__(self, margin: float = 0.4) -> None:
         super().__init__()
