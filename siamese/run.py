@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import pkgutil
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
 from siamese.evaluation import METRICS, roc
-from siamese.losses import KoLeo, Objective
+from siamese.losses import KoLeo, Objective, takes_references
 from siamese.module import SiameseModule
 from siamese.report import results_table
 from siamese.resume import resumed_config
@@ -53,6 +54,7 @@ def check(composed: DictConfig) -> Config:
     check_targets(config)
     _check_device(config)
     _check_optimization(config)
+    _check_memory(config)
     return config
 
 
@@ -344,6 +346,27 @@ def _check_optimization(config: Config) -> None:
             f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
             "follows steps or epochs"
         )
+
+
+def _check_memory(config: Config) -> None:
+    """Refuse ``accumulation=memory`` where nothing would look at the references, or something should and cannot."""
+    if config.accumulation.mode != "memory":
+        return
+    koleo = config.loss["koleo_weight"]
+    if koleo and config.loss["koleo_over"] != "all":
+        raise ConfigError(
+            f"loss.koleo_over={config.loss['koleo_over']}: the references of accumulation=memory have no roles; "
+            "expected all"
+        )
+    path = config.loss["_target_"]
+    loss = pkgutil.resolve_name(path)
+    if takes_references(loss) or (koleo and not getattr(loss, "batch_dependent", True)):
+        return
+    able = [name for name, target in options("loss").items() if takes_references(pkgutil.resolve_name(target))]
+    raise ConfigError(
+        f"accumulation.mode=memory: {path} cannot take reference embeddings; expected loss={'|'.join(able)}, or a loss "
+        "of single tuples with loss.koleo_weight above 0"
+    )
 
 
 def _check_image_size(config: Config, module: SiameseModule) -> None:

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from siamese.accumulation.distributed import gather
 from siamese.accumulation.window import Seen, join, output, place_in
+from siamese.config import ConfigError
 from siamese.data import Batch
 from siamese.randomness import random_state, restore_random_state
 
@@ -55,7 +56,7 @@ class Exact:
         place = place_in(module.trainer, batch_idx)
         if place.first:
             self._held, self._embedded = [], []
-            self._warn_of_batch_norm(module)
+            self._begin(module)
         if not place.last:
             self._held.append(Held(batch, random_state()))
             with torch.no_grad(), kept_buffers(module.net):
@@ -74,7 +75,12 @@ class Exact:
         measured = {name: term.detach() for name, term in {"loss": loss, **terms}.items()}
         return output(leaf * window, measured, rows // module.data.layout.images, rows, rows)
 
-    def _warn_of_batch_norm(self, module: SiameseModule) -> None:
+    def _begin(self, module: SiameseModule) -> None:
+        if not module.automatic_optimization:
+            raise ConfigError(
+                f"accumulation.mode=exact: {type(module).__name__} uses manual optimization; expected automatic "
+                "optimization, or accumulation=naive"
+            )
         alone = module.trainer.accumulate_grad_batches * module.trainer.world_size == 1
         if self._warned or alone or not any(isinstance(m, _BatchNorm) and m.training for m in module.net.modules()):
             return
