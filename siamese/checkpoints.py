@@ -144,6 +144,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
         if not at_window_end or batch_idx + 1 == trainer.num_training_batches:
             return  # the end of an epoch is saved once it is validated
         due = self.every_steps is not None and trainer.global_step % self.every_steps == 0
+        self._agree(trainer)
         if due or self.stop.signal is not None:
             self._save(trainer)
         self.stop.obey()
@@ -157,8 +158,14 @@ class Checkpoints(pl.callbacks.Checkpoint):
         if is_best:
             self.best = {"value": value, "epoch": epoch}
         is_kept = self.every is not None and epoch % self.every == 0
+        self._agree(trainer)
         self._save(trainer, *["best.ckpt"] * is_best, *[f"epoch-{epoch:04d}.ckpt"] * is_kept)
         self.stop.obey()
+
+    def _agree(self, trainer: pl.Trainer) -> None:
+        """Let a signal that reached one of several devices stop them all here; alone, any would wait for the others."""
+        if trainer.strategy.reduce_boolean_decision(self.stop.signal is not None, all=False):
+            self.stop.signal = self.stop.signal or signal.SIGTERM
 
     def _save(self, trainer: pl.Trainer, *also: str) -> None:
         """Write last.ckpt, and name it ``also``."""

@@ -139,6 +139,11 @@ def _check_combinations(config: Config) -> None:
     if data.source == "image_folder" and not data.root:
         raise ConfigError("data.root: data=image_folder needs a folder (write data.root=PATH)")
     _check_accumulation(config)
+    if config.device.devices > 1 and config.device.strategy != "ddp":
+        raise ConfigError(
+            f"device.strategy={config.device.strategy}: device.devices={config.device.devices} train in a process each; "
+            "expected ddp (device=cpu_ddp or device=cuda_ddp)"
+        )
     for name in ("mean", "std"):
         value = getattr(data, name)
         if value is not None and len(value) != 3:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from siamese.accumulation import Accumulation, Naive
+from siamese.accumulation.distributed import gather
 from siamese.data import Batch, TripletData
 from siamese.evaluation import mean_cosine, verification
 from siamese.losses import Objective, koleo
@@ -72,7 +73,7 @@ class SiameseModule(pl.LightningModule):
     def _measure(self, part: str) -> None:
         """Loss and verification over the whole part; KoLeo over as many of its images, evenly spaced,
         for every run (all different: an image twice would be its own nearest neighbour)."""
-        self.embeddings = torch.cat(self._chunks).cpu()
+        self.embeddings = torch.cat(gather(self, torch.cat(self._chunks))).cpu()
         self._chunks = []
         index = self.data.parts[part]
         triplets = torch.from_numpy(np.searchsorted(index, self.data.triplets[part]))

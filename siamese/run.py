@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import pkgutil
 import traceback
@@ -15,8 +16,10 @@ import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.strategies import StrategyRegistry
@@ -25,10 +28,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamese import figures
 from siamese.accumulation import Accumulation, Exact, GradientMeter, Memory, Naive, statement
-from siamese.artifacts import RunDirectory, holds_a_run, read_json, release
+from siamese.artifacts import RunDirectory, follows, holds_a_run, lead, read_json, release
 from siamese.callbacks import ProgressBar, Recorder
 from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, loads, newest
-from siamese.command_line import Interrupted, job_config
+from siamese.command_line import CONF, Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import TripletData, load
 from siamese.evaluation import METRICS, roc
@@ -66,9 +69,11 @@ def train(composed: DictConfig) -> None:
         RunError: for what fails while running.
         Interrupted: when a signal stopped it; last.ckpt is then usable.
     """
+    if follows():
+        logging.disable()
     config = check(composed)
     run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
-    if composed.resume is None and holds_a_run(run.path):
+    if composed.resume is None and not follows() and holds_a_run(run.path):
         raise ConfigError(
             f"{run.path}: already holds a run; go on with it (resume={run.path}) or choose another directory"
         )
@@ -101,7 +106,7 @@ def train(composed: DictConfig) -> None:
 def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bool) -> None:
     _quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = TripletData(load(config.data, config.seed), config.data, config.seed)
+    data = TripletData(load(config.data, config.seed), config.data, config.seed, config.device.devices)
     module = build(config, data)
     _check_image_size(config, module)
     every = config.accumulation.measure_every
@@ -120,7 +125,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     if resuming:
         _check_same_data(run, data)
         run.resume(config)
-    else:
+    elif not follows():
         _draw_samples(run, data)
         run.begin(config, {"device": _device_facts(trainer), **data.facts()})
     log.info("%s", run.path)
@@ -128,7 +133,11 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     start = newest(run.checkpoints) if resuming else None
     if resuming:
         log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
+    if config.device.devices > 1:
+        lead()
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    if follows():
+        return
     run.status("running")
     summary = _evaluate(config, run, module, data, checkpoints.best["epoch"])
     if recorder.collapsed is not None:
@@ -191,8 +200,8 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
     progress: list[pl.Callback] = [ProgressBar(leave=False)] if shown else []
     return pl.Trainer(
         accelerator=device.accelerator,
-        devices=device.devices,
-        strategy=device.strategy,
+        devices=device.devices if callbacks else 1,
+        strategy=device.strategy if callbacks else "auto",
         precision=device.precision,  # type: ignore[arg-type]
         max_epochs=trainer.max_epochs,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
@@ -298,12 +307,14 @@ def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -
             f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
             "that validation measures KoLeo on"
         )
-    size = data.loader.batch_size
+    size = data.loader.batch_size  # of all devices
+    if config.accumulation.mode == "exact":
+        size *= config.trainer.accumulate_grad_batches
     last = data.loader.triplets % size or size
     rows = 3 * last if objective.koleo.over == "all" else last
     if rows <= objective.koleo.neighbours:
         raise ConfigError(
-            f"data.batch_size={size}: the last micro-batch of an epoch has {last} triplets, too few for "
+            f"data.batch_size={config.data.batch_size}: the last micro-batch of an epoch has {last} triplets, too few for "
             f"loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
         )
 
@@ -324,6 +335,14 @@ def _check_device(config: Config) -> None:
         raise ConfigError("device.accelerator=cuda: no CUDA device was found here; expected device=auto or device=cpu")
     if device.accelerator == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device.accelerator=mps: no Apple GPU was found here; expected device=auto or device=cpu")
+    found = torch.cuda.device_count() if device.accelerator == "cuda" else 1 if device.accelerator == "mps" else None
+    if found is not None and device.devices > found:
+        raise ConfigError(f"device.devices={device.devices}: found {found} of accelerator={device.accelerator} here")
+    if device.devices > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ConfigError(
+            f"device.devices={device.devices}: the processes of a run start its command again, which with -m would be "
+            "the whole sweep; expected one run a command"
+        )
     if device.precision == "16-mixed" and device.accelerator == "cpu":
         raise ConfigError("device.precision=16-mixed: the CPU has no float16 training; expected bf16-mixed or 32-true")
     strategies = ["auto", *StrategyRegistry.available_strategies()]
@@ -340,6 +359,14 @@ def _check_optimization(config: Config) -> None:
     if not isinstance(optimizer, torch.optim.Optimizer):
         path, found = config.optimizer["_target_"], type(optimizer).__name__
         raise ConfigError(f"optimizer._target_={path}: expected what makes a torch.optim.Optimizer, found {found}")
+    window, mode = config.trainer.accumulate_grad_batches, config.accumulation.mode
+    evaluates_again = inspect.signature(type(optimizer).step).parameters["closure"].default is inspect.Parameter.empty
+    if evaluates_again and (mode != "naive" or window > 1):
+        raise ConfigError(
+            f"optimizer._target_={config.optimizer['_target_']}: it evaluates a step several times, and a window's "
+            f"micro-batches pass once; with accumulation={mode} and trainer.accumulate_grad_batches={window} expected an "
+            "optimizer that evaluates a step once"
+        )
     schedule = _schedule(config, optimizer, steps=100)
     if schedule is not None and isinstance(schedule["scheduler"], ReduceLROnPlateau):
         raise ConfigError(
@@ -362,7 +389,8 @@ def _check_memory(config: Config) -> None:
     loss = pkgutil.resolve_name(path)
     if takes_references(loss) or (koleo and not getattr(loss, "batch_dependent", True)):
         return
-    able = [name for name, target in options("loss").items() if takes_references(pkgutil.resolve_name(target))]
+    targets = {file.stem: yaml.safe_load(file.read_text()).get("_target_") for file in (CONF / "loss").glob("*.yaml")}
+    able = sorted(name for name, target in targets.items() if target and takes_references(pkgutil.resolve_name(target)))
     raise ConfigError(
         f"accumulation.mode=memory: {path} cannot take reference embeddings; expected loss={'|'.join(able)}, or a loss "
         "of single tuples with loss.koleo_weight above 0"

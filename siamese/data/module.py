@@ -12,6 +12,7 @@ from siamese.config import ConfigError
 from siamese.data.batches import Batch, Epoch, ImageLoader, TripletLoader, crop_and_flip
 from siamese.data.draws import generator
 from siamese.data.layout import Layout, triplets
+from siamese.data.ranks import RankLoader
 from siamese.data.sources import LabelledImages
 from siamese.data.splits import split_images
 from siamese.data.tuples import article_split, article_triplets, check_classes, draw_triplets
@@ -29,12 +30,12 @@ class TripletData(pl.LightningDataModule):
         triplets: the fixed triplets [T, 3] of validation and test, indices into the images.
     """
 
-    def __init__(self, source: LabelledImages, data: Data, seed: int) -> None:
-        """Split ``source`` and form its triplets.
+    def __init__(self, source: LabelledImages, data: Data, seed: int, devices: int = 1) -> None:
+        """Split ``source`` and form its triplets, for so many ``devices`` to train on at once.
 
         Raises:
             ConfigError: for classes too small to split or to form triplets of, and for a batch
-                larger than the split.
+                larger than the split or with nothing for one of the devices.
         """
         super().__init__()
         self.source, self.config, self.seed = source, data, seed
@@ -66,11 +67,18 @@ class TripletData(pl.LightningDataModule):
                 self._fixed = self._draw("train", data.negatives_per_class)
         self.triplets["test"] = self._draw("test", None)
         self._train_count = len(self._epoch_triplets(0))
-        if data.batch_size > self._train_count:
+        batch_size = data.batch_size * devices
+        if batch_size > self._train_count:
+            more = f" for each of {devices} devices" * (devices > 1)
             raise ConfigError(
-                f"data.batch_size={data.batch_size}: the training split has only {self._train_count} triplets"
+                f"data.batch_size={data.batch_size}{more}: the training split has only {self._train_count} triplets"
             )
-        self.loader = TripletLoader(self.epoch, self._train_count, source.labels, data.batch_size)
+        if 0 < self._train_count % batch_size < devices:
+            raise ConfigError(
+                f"data.batch_size={data.batch_size}: the last micro-batch of an epoch has "
+                f"{self._train_count % batch_size} triplets, fewer than device.devices={devices}"
+            )
+        self.loader = TripletLoader(self.epoch, self._train_count, source.labels, batch_size)
         self.loader.epoch, self.loader.position = self._current_epoch, self._current_position
         self.mean, self.std = self._moments()
         self._pixels = source.images
@@ -134,8 +142,13 @@ class TripletData(pl.LightningDataModule):
             },
         }
 
-    def train_dataloader(self) -> TripletLoader:
-        return self.loader
+    def train_dataloader(self) -> TripletLoader | RankLoader:
+        rank, ranks = self._rank()
+        return self.loader if ranks == 1 else RankLoader(self.loader, self.layout, rank, ranks)
+
+    def _rank(self) -> tuple[int, int]:
+        """Which of how many devices this process trains on."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def val_dataloader(self) -> ImageLoader:
         return self._images("validation")
@@ -144,7 +157,8 @@ class TripletData(pl.LightningDataModule):
         return self._images("test")
 
     def _images(self, part: str) -> ImageLoader:
-        index = torch.from_numpy(self.parts[part])
+        rank, ranks = self._rank()
+        index = torch.from_numpy(np.array_split(self.parts[part], ranks)[rank])
         return ImageLoader(index, self.source.labels, self.config.eval_batch_size)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
