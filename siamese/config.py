@@ -141,8 +141,8 @@ def _check_combinations(config: Config) -> None:
     _check_accumulation(config)
     if config.device.devices > 1 and config.device.strategy != "ddp":
         raise ConfigError(
-            f"device.strategy={config.device.strategy}: device.devices={config.device.devices} train in a process each; "
-            "expected ddp (device=cpu_ddp or device=cuda_ddp)"
+            f"device.strategy={config.device.strategy}: with device.devices={config.device.devices} each trains in a "
+            "process of its own; expected ddp (device=cpu_ddp or device=cuda_ddp)"
         )
     for name in ("mean", "std"):
         value = getattr(data, name)

@@ -307,15 +307,15 @@ def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -
             f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
             "that validation measures KoLeo on"
         )
-    size = data.loader.batch_size  # of all devices
+    size, together = data.loader.batch_size, "micro-batch"
     if config.accumulation.mode == "exact":
-        size *= config.trainer.accumulate_grad_batches
+        size, together = size * config.trainer.accumulate_grad_batches, "window"
     last = data.loader.triplets % size or size
     rows = 3 * last if objective.koleo.over == "all" else last
     if rows <= objective.koleo.neighbours:
         raise ConfigError(
-            f"data.batch_size={config.data.batch_size}: the last micro-batch of an epoch has {last} triplets, too few for "
-            f"loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
+            f"data.batch_size={config.data.batch_size}: the last {together} of an epoch has {last} triplets, too few "
+            f"for loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
         )
 
 
@@ -363,9 +363,9 @@ def _check_optimization(config: Config) -> None:
     evaluates_again = inspect.signature(type(optimizer).step).parameters["closure"].default is inspect.Parameter.empty
     if evaluates_again and (mode != "naive" or window > 1):
         raise ConfigError(
-            f"optimizer._target_={config.optimizer['_target_']}: it evaluates a step several times, and a window's "
-            f"micro-batches pass once; with accumulation={mode} and trainer.accumulate_grad_batches={window} expected an "
-            "optimizer that evaluates a step once"
+            f"optimizer._target_={config.optimizer['_target_']}: it evaluates each step several times, and the "
+            f"micro-batches of a window pass once; with accumulation={mode} and trainer.accumulate_grad_batches="
+            f"{window} expected an optimizer that evaluates a step once"
         )
     schedule = _schedule(config, optimizer, steps=100)
     if schedule is not None and isinstance(schedule["scheduler"], ReduceLROnPlateau):

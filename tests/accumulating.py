@@ -36,6 +36,11 @@ class Backbone(nn.Module):
         return torch.tanh(self.more(self.conv(x)))
 
 
+def plain_net(mean: Any, std: Any, embedding_dim: int = 128, width: int = 32, weights: Any = None) -> EmbeddingNet:
+    """A network without BatchNorm, in the place of conv_small."""
+    return EmbeddingNet(Backbone(), 6, embedding_dim, mean, std)
+
+
 def losses() -> list[str]:
     """The options of ``loss=``; one that is added to conf/loss joins the tests by that alone."""
     return sorted(file.stem for file in (ROOT / "conf" / "loss").glob("*.yaml"))
@@ -158,3 +163,39 @@ def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: fl
 
 def weights(module: SiameseModule) -> dict[str, Tensor]:
     return {k: v.detach().clone() for k, v in module.named_parameters()}
+
+
+class Stop(pl.Callback):
+    """Saves a checkpoint after so many steps, between two windows."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path, self.step = path, step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step and not self.path.exists():
+            trainer.save_checkpoint(self.path)
+
+
+def first_window(data: Any, window: int) -> list[Any]:
+    data.loader.epoch, data.loader.position = lambda: 0, lambda: 0
+    return [data.on_after_batch_transfer(batch, 0) for batch, _ in zip(data.loader, range(window), strict=False)]
+
+
+class NoisyState(nn.Module):
+    """Cross-entropy over cosines with a trained vector per class; as a whole it counts its calls."""
+
+    batch_dependent = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proxies = nn.Parameter(torch.randn(3, 5, generator=torch.Generator().manual_seed(0)))
+        self.register_buffer("queue", torch.zeros(5))
+        self.calls = 0
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Any) -> Tensor:
+        self.calls += 1
+        drawn = torch.rand(len(embeddings), 1, dtype=embeddings.dtype)  # as a miner that samples would
+        scores = 5 * embeddings * (1 + drawn) @ nn.functional.normalize(self.proxies, dim=1).t()
+        loss = nn.functional.cross_entropy(scores, labels) + (embeddings @ self.queue).square().mean()
+        self.queue = embeddings.detach().mean(0)  # state from batch to batch, as a cross-batch memory has
+        return loss

@@ -9,9 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from accumulating import Keeper, assert_close, at_once, differences, exactly, fit, losses, make, weights
+from accumulating import (
+    Keeper,
+    NoisyState,
+    Stop,
+    assert_close,
+    at_once,
+    differences,
+    exactly,
+    first_window,
+    fit,
+    losses,
+    make,
+    weights,
+)
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import Tensor, nn
@@ -36,7 +48,8 @@ def assert_same_steps(
 
 @pytest.mark.parametrize("loss", losses())
 def test_every_loss_descends_as_one_large_batch(loss: str, tmp_path: Path) -> None:
-    """35 triplets an epoch are a window of 5 and a short one of 4 micro-batches, the last of 3 triplets. A loss that is added to conf/loss is tested here by that alone."""
+    """35 triplets an epoch are a window of 5 and a short one of 4 micro-batches, the last of 3 triplets. A loss that is added to conf/loss is tested here by
+    that alone."""
     words = (f"loss={loss}", "loss.koleo_weight=0.1")
     one = exactly(*words, batch_size=4, window=5, where=tmp_path)
     assert_same_steps(one, at_once(*words, batch_size=4, window=5, where=tmp_path))
@@ -59,30 +72,10 @@ def test_naive_accumulation_takes_another_step(tmp_path: Path) -> None:
     assert max(by for _, by in differences(naive.gradients[0], exact.gradients[0])) > 0.1
 
 
-class Proxies(nn.Module):
-    """Cross-entropy over cosines with a trained vector per class; as a whole it counts its calls."""
-
-    batch_dependent = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.proxies = nn.Parameter(torch.randn(3, 5, generator=torch.Generator().manual_seed(0)))
-        self.register_buffer("queue", torch.zeros(5))
-        self.calls = 0
-
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Any) -> Tensor:
-        self.calls += 1
-        drawn = torch.rand(len(embeddings), 1, dtype=embeddings.dtype)  # as a miner that samples would
-        scores = 5 * embeddings * (1 + drawn) @ nn.functional.normalize(self.proxies, dim=1).t()
-        loss = nn.functional.cross_entropy(scores, labels) + (embeddings @ self.queue).square().mean()
-        self.queue = embeddings.detach().mean(0)  # state from batch to batch, as a cross-batch memory has
-        return loss
-
-
 def with_proxies(batch_size: int, accumulation: Exact | Naive, where: Path, window: int) -> Any:
     module, data = make("loss=triplet_koleo", batch_size=batch_size)
     module.accumulation = accumulation
-    module.objective = Objective("proxies", Proxies(), KoLeo(), 0.1).double()
+    module.objective = Objective("proxies", NoisyState(), KoLeo(), 0.1).double()
     return module, fit(module, data, where, window=window)
 
 
@@ -118,17 +111,6 @@ def test_what_lightning_does_around_a_step_is_as_with_one_large_batch(more: dict
     assert_same_steps(one, other)
     plain = exactly("loss=triplet_koleo", batch_size=4, window=3, where=tmp_path)
     assert max(by for _, by in differences(weights(one[0]), weights(plain[0]))) > 1e-6
-
-
-class Stop(pl.Callback):
-    """Saves a checkpoint after so many steps, between two windows."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path, self.step = path, step
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step and not self.path.exists():
-            trainer.save_checkpoint(self.path)
 
 
 def test_going_on_from_a_checkpoint_between_two_windows(tmp_path: Path) -> None:
@@ -192,11 +174,6 @@ def by_hand(module: SiameseModule, batches: list[Any]) -> tuple[Tensor, dict[str
     named = dict(module.named_parameters())
     found = torch.autograd.grad(loss, list(named.values()))
     return loss, dict(zip(named, found, strict=True))
-
-
-def first_window(data: Any, window: int) -> list[Any]:
-    data.loader.epoch, data.loader.position = lambda: 0, lambda: 0
-    return [data.on_after_batch_transfer(batch, 0) for batch, _ in zip(data.loader, range(window), strict=False)]
 
 
 def test_dropout_is_the_same_in_both_passes_and_that_of_naive(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    tuples: tuple[Tensor, Tensor, Tensor]
+    tuples: tuple[Tensor, ...] | None
     draws: Tensor | None
 
 
