@@ -39,6 +39,7 @@ def study(words: Sequence[str], batches: int, asked: list[int] | None, out: Path
     """Measure, and return one row of means for each state, way to accumulate, term and window."""
     import pytorch_lightning as pl
     from hydra import compose, initialize_config_dir
+    from lightning_fabric.utilities import move_data_to_device
     from rich.progress import track
 
     from siamese.accumulation.study import Measured, mean, measure
@@ -74,7 +75,7 @@ def study(words: Sequence[str], batches: int, asked: list[int] | None, out: Path
         found: dict[tuple[str, str, int], list[Measured]] = defaultdict(list)
         drawn = itertools.islice(large_batches(whole, epoch), batches)
         for batch in track(drawn, state, total=batches, transient=True, disable=not sys.stdout.isatty()):
-            moved = whole.on_after_batch_transfer(trainer.strategy.batch_to_device(batch), 0)
+            moved = whole.on_after_batch_transfer(move_data_to_device(batch, module.device), 0)
             reference = config.trainer.accumulate_grad_batches
             for one in measure(module, moved, windows, reference):
                 found[one.accumulation, one.term, one.window].append(one)
@@ -103,19 +104,21 @@ def large_batches(data: Any, epoch: int) -> Iterator[Any]:
         yield from full
 
 
-def table(rows: list[dict[str, Any]]) -> Any:
-    """The rows as rich shows them: mean and half width of the interval."""
+def tables(rows: list[dict[str, Any]]) -> Iterator[Any]:
+    """The rows as rich shows them, a table a state: means, and the half width of what they are compared by."""
     from rich.table import Table
 
-    shown = Table("", "accumulation", "term", "micro-batch × window", "value", "exact value", "cosine", "norm ratio")
-    before = None
-    for row in rows:
-        cells = [f"{row[name]:.4f} ± {row[f'{name}_high'] - row[name]:.4f}" for name in MEANS]
-        state = row["state"] if row["state"] != before else ""
-        before = row["state"]
-        cut = f"{row['micro_batch']:g} × {row['window']}"
-        shown.add_row(state, row["accumulation"], row["term"], cut, *cells)
-    return shown
+    for state in STATES:
+        shown = Table("", "term", "window", "value", "exact", "cosine", "norm ratio", title=state, title_justify="left")
+        before = None
+        for row in (row for row in rows if row["state"] == state):
+            values = [f"{row[name]:.4f}" for name in ("value", "exact_value")]
+            compared = [f"{row[name]:.3f} ± {row[f'{name}_high'] - row[name]:.3f}" for name in ("cosine", "norm_ratio")]
+            kind = (row["accumulation"], row["window"])
+            cut = f"{row['window']} × {row['micro_batch']:g}"
+            shown.add_row("" if kind == before else row["accumulation"], row["term"], cut, *values, *compared)
+            before = kind
+        yield shown
 
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito 2008, told apart by the colour-blind
@@ -187,13 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with errors_in_one_line():
         from rich.console import Console
 
-        for name in ("pytorch_lightning", "lightning_fabric"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        logging.disable(logging.WARNING)
         warnings.simplefilter("ignore")
         out = asked.out or Path("outputs/accumulation") / time.strftime("%Y-%m-%d_%H-%M-%S")
         rows = study(asked.words, asked.batches, asked.windows, out)
         write(rows, asked.words, out)
-        Console().print(table(rows))
+        for shown in tables(rows):
+            Console().print(shown)
         print(f"{out / 'accumulation.csv'} and {out / 'accumulation.png'}")
 
 

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 import torchvision
 from hydra import compose, initialize_config_dir
@@ -231,7 +232,78 @@ def epoch(setup: Setup) -> list[dict[str, Any]]:
     return [result(what, "×", paired_ratios(samples["fit"], samples["bare"]), "≤", 1.03, **samples)]
 
 
+WINDOWS, IN_WINDOW, LARGE_WINDOW = (1, 2, 4, 8, 16), 16, 4096
+
+
+def window_words(mode: str, window: int) -> tuple[str, ...]:
+    """train.py's words for ``window`` micro-batches of IN_WINDOW triplets, or all of them at once (``full``)."""
+    cut, batch = (1, IN_WINDOW * window) if mode == "full" else (window, IN_WINDOW)
+    kind = "naive" if mode == "full" else mode
+    many = (f"data.batch_size={batch}", f"trainer.accumulate_grad_batches={cut}", f"trainer.limit_train_batches={cut}")
+    return ("device=cpu", "loss=triplet_koleo", f"accumulation={kind}", *many)
+
+
+def window_seconds(source: LabelledImages, config: Config) -> float:
+    """Seconds of one optimizer step through Lightning, from its first micro-batch to the end of its last."""
+    torch.manual_seed(config.seed)
+    data = TripletData(source, config.data, config.seed)
+    times = list[float]()
+    clock = {
+        hook: lambda *_: times.append(time.perf_counter()) for hook in ("on_train_batch_start", "on_train_batch_end")
+    }
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        accumulate_grad_batches=config.trainer.accumulate_grad_batches,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        callbacks=[LambdaCallback(**clock)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(build(config, data), datamodule=data)
+    return times[-1] - times[0]
+
+
+def accumulation(setup: Setup) -> list[dict[str, Any]]:
+    """A window through exact accumulation and as one full batch, in times of naive; and the peak memory of each."""
+    found = []
+    for window in WINDOWS:
+        configs = {mode: setup.config(*window_words(mode, window)) for mode in ("naive", "exact", "full")}
+        sides = {mode: partial(window_seconds, setup.source, config) for mode, config in configs.items()}
+        samples = interleaved(sides, setup.repeats)
+        of = f"a window of {window} × {IN_WINDOW} triplets"
+        for mode, target in (("exact", 1.35), ("full", None)):
+            ratios = paired_ratios(samples[mode], samples["naive"])
+            found.append(result(f"time of {of}, {mode}, of naive's", "×", ratios, "≤", target, **samples))
+        for mode in configs:
+            peak = peak_bytes("-c", ONE_WINDOW, *setup.words(*window_words(mode, window)))
+            found.append(result(f"peak of a process with {of}, {mode}", "bytes", [peak], "<", None))
+    return found
+
+
+def large_window(setup: Setup) -> list[dict[str, Any]]:
+    """A whole train.py run with windows of 4,096 triplets, exact, its imports and images included."""
+    window = LARGE_WINDOW // BATCH
+    many = (f"trainer.accumulate_grad_batches={window}", f"trainer.limit_train_batches={window}")
+    words = ("device=cpu", "loss=triplet_koleo", "accumulation=exact", *many)
+    with tempfile.TemporaryDirectory() as folder:
+        peak = peak_bytes("-c", TRAINS, *setup.words(*words, f"hydra.run.dir={folder}/run"))
+    return [result(f"peak of train.py with a window of {LARGE_WINDOW:,} triplets, exact", "bytes", [peak], "<", 2e9)]
+
+
 IMPORTS = "import torch, pytorch_lightning"
+# One optimizer step of a configuration, in a process of its own.
+ONE_WINDOW = """
+import sys
+sys.path.append("scripts")
+import benchmark
+root = next((word.partition("=")[2] for word in sys.argv if word.startswith("data.root=")), None)
+setup = benchmark.Setup(1, 1, root and benchmark.Path(root))
+benchmark.window_seconds(setup.source, setup.config(*sys.argv[1:]))
+"""
 # train.py as it is, but that without a folder of images its loader hands out random ones.
 TRAINS = """
 import runpy, sys
@@ -288,6 +360,8 @@ MEASUREMENTS: dict[str, tuple[Callable[[Setup], list[dict[str, Any]]], str]] = {
     "step_bf16": (partial(against_notebook, "cpu_bf16", 2.2), "a bf16-mixed step against the notebook's float32 one"),
     "epoch": (epoch, "an epoch through train.py's path against a bare loop, both with validation"),
     "memory": (memory, "peak of a whole train.py run on 50,000 images beyond its imports"),
+    "accumulation": (accumulation, "windows of 1 to 16 micro-batches: exact and one full batch against naive"),
+    "large_window": (large_window, "peak of a train.py run with windows of 4,096 triplets"),
     "startup": (startup, "python train.py --cfg job, and --help"),
 }
 
@@ -329,7 +403,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    lines = [f"  {name:10} {what}" for name, (_, what) in MEASUREMENTS.items()]
+    lines = [f"  {name:12} {what}" for name, (_, what) in MEASUREMENTS.items()]
     epilog = "\n".join(["measurements:", *lines, "", JSON_SHAPE])
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=epilog, formatter_class=style)

@@ -48,8 +48,8 @@ def assert_same_steps(
 
 @pytest.mark.parametrize("loss", losses())
 def test_every_loss_descends_as_one_large_batch(loss: str, tmp_path: Path) -> None:
-    """35 triplets an epoch are a window of 5 and a short one of 4 micro-batches, the last of 3 triplets. A loss that is added to conf/loss is tested here by
-    that alone."""
+    """35 triplets an epoch are a window of 5 and a short one of 4 micro-batches, the last of 3 triplets. A loss
+    that is added to conf/loss is tested here by that alone."""
     words = (f"loss={loss}", "loss.koleo_weight=0.1")
     one = exactly(*words, batch_size=4, window=5, where=tmp_path)
     assert_same_steps(one, at_once(*words, batch_size=4, window=5, where=tmp_path))

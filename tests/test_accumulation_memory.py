@@ -67,7 +67,7 @@ def test_beside_all_others_a_batch_has_its_part_of_the_whole_gradient(loss: torc
     assert torch.allclose(torch.autograd.grad(seen, rows)[0], part * 20 / 8, rtol=1e-12)
 
 
-def test_memory_is_nearer_to_exact_than_naive_is(tmp_path: Path) -> None:
+def test_memory_is_another_step_than_both_others(tmp_path: Path) -> None:
     found = {}
     for name, mode in (("exact", Exact()), ("memory", Memory()), ("naive", Naive())):
         module, data = make("loss=triplet_koleo", "loss.koleo_weight=1", batch_size=4, accumulation=mode)
@@ -75,8 +75,7 @@ def test_memory_is_nearer_to_exact_than_naive_is(tmp_path: Path) -> None:
     memory, naive = (compare(found[name], found["exact"]) for name in ("memory", "naive"))
     assert memory is not None
     assert naive is not None
-    assert memory.cosine > naive.cosine + 0.05
-    assert memory.cosine < 0.9999
+    assert naive.cosine < memory.cosine < 0.9
 
 
 def test_what_a_bank_holds(tmp_path: Path) -> None:
