@@ -71,7 +71,7 @@ def study(words: Sequence[str], batches: int, asked: list[int] | None, out: Path
         if state == STATES[1]:
             trainer.fit(module, datamodule=data)
         module.trainer = trainer
-        module.to(trainer.strategy.root_device).train()
+        trainer.precision_plugin.convert_module(module).to(trainer.strategy.root_device).train()
         found: dict[tuple[str, str, int], list[Measured]] = defaultdict(list)
         drawn = itertools.islice(large_batches(whole, epoch), batches)
         for batch in track(drawn, state, total=batches, transient=True, disable=not sys.stdout.isatty()):

@@ -39,7 +39,7 @@ WORDS = (
 )
 EXPERIMENTS = {
     "naive": "trainer.max_epochs=2 accumulation.measure_every=2",
-    "exact": "trainer.max_epochs=6 accumulation=exact",
+    "exact": "trainer.max_epochs=3 accumulation=exact",
 }
 TWO = ("device=cpu_ddp", "data.batch_size=4")  # for each of two devices
 
@@ -116,9 +116,9 @@ def test_two_processes_stopped_and_gone_on_with_are_one_batch_exact(train_cli: C
 def test_exact_synchronises_gradients_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reductions: list[int] = []
 
-    def count(state: object, bucket: torch.distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def count(state, bucket):  # DDP looks at annotations, and wants none that are text
         reductions.append(bucket.buffer().numel())
-        done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        done = torch.futures.Future()
         done.set_result(bucket.buffer())
         return done
 

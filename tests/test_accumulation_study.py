@@ -13,9 +13,9 @@ from PIL import Image
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import accumulation as script  # noqa: E402
+import accumulation as script
 
-from siamese.accumulation.study import mean  # noqa: E402
+from siamese.accumulation.study import mean
 
 WORDS = (
     "loss=triplet_koleo data=digits data.images_per_class=20 data.batch_size=8 trainer.accumulate_grad_batches=2 "
