@@ -151,6 +151,12 @@ def _check_combinations(config: Config) -> None:
         )
     if data.source == "image_folder" and not data.root:
         raise ConfigError("data.root: data=image_folder needs a folder (write data.root=PATH)")
+    _check_accumulation(config)
+    if config.device.devices > 1 and config.device.strategy != "ddp":
+        raise ConfigError(
+            f"device.strategy={config.device.strategy}: with device.devices={config.device.devices} each trains in a "
+            "process of its own; expected ddp (device=cpu_ddp or device=cuda_ddp)"
+        )
     for name in ("mean", "std"):
         value = getattr(data, name)
         if value is not None and len(value) != 3:
@@ -210,6 +216,30 @@ def _check_loss(config: Config) -> None:
                 f"batches.kind={kind}: {name} ({key}) cannot use it; expected "
                 + " or ".join(f"batches={k}" for k in usable)
             )
+
+
+def _check_accumulation(config: Config) -> None:
+    """Refuse keys that the mode has no use for, rather than ignore them."""
+    accumulation = config.accumulation
+    mode = accumulation.mode
+    if mode == "exact" and not accumulation.rescale_last_window:
+        raise ConfigError(
+            "accumulation.rescale_last_window=false: accumulation=exact takes a short last window as the smaller batch "
+            "that it is; expected true, or accumulation=naive"
+        )
+    for key, unset in (("scope", "window"), ("size", None)):
+        value = getattr(accumulation, key)
+        if mode != "memory" and value != unset:
+            raise ConfigError(f"accumulation.{key}={value}: only accumulation=memory has it; found accumulation={mode}")
+    if accumulation.scope == "persistent" and accumulation.size is None:
+        raise ConfigError(
+            "accumulation.size: accumulation.scope=persistent needs it (write accumulation.size=NUMBER, of embeddings)"
+        )
+    if mode == "memory" and accumulation.scope == "window" and config.trainer.accumulate_grad_batches == 1:
+        raise ConfigError(
+            "accumulation.scope=window: a window of one micro-batch has nothing to remember; expected "
+            "trainer.accumulate_grad_batches above 1, or accumulation.scope=persistent"
+        )
 
 
 PLAIN = {NoneType: "null", bool: "bool", int: "int", float: "float", str: "str"}

@@ -10,7 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from siamese.accumulation import window_scale
+from siamese.accumulation import Accumulation, Naive
+from siamese.accumulation.distributed import gather
 from siamese.data import Batch, TripletData
 from siamese.evaluation.given_pairs import pair_verification
 from siamese.evaluation.verification import mean_cosine, verification
@@ -32,8 +33,8 @@ class SiameseModule(pl.LightningModule):
         data: TripletData,
         optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
+        accumulation: Accumulation | None = None,
         *,
-        rescale_last_window: bool = True,
         koleo_embeddings: int = 192,
         loss_lr: float | None = None,
         pair_distance: float = 0.5,
@@ -41,7 +42,7 @@ class SiameseModule(pl.LightningModule):
         super().__init__()
         self.net, self.objective, self.data = net, objective, data
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.rescale_last_window, self.koleo_embeddings = rescale_last_window, koleo_embeddings
+        self.accumulation, self.koleo_embeddings = accumulation or Naive(), koleo_embeddings
         self.loss_lr = loss_lr
         self.pair_distance = pair_distance
         self.embeddings = torch.empty(0)
@@ -52,13 +53,13 @@ class SiameseModule(pl.LightningModule):
         return self.net(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        embeddings = self.net(batch.images)
-        loss, terms = self.objective(embeddings, batch.labels, batch.tuples)
-        scale = 1.0
-        if self.rescale_last_window:
-            batches = int(self.trainer.num_training_batches)
-            scale = window_scale(batch_idx, batches, self.trainer.accumulate_grad_batches)
-        return {"loss": loss * scale, "terms": {"loss": loss, **terms}, "images": len(batch.labels)}
+        return self.accumulation.step(self, batch, batch_idx)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["accumulation"] = self.accumulation.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.accumulation.load_state_dict(checkpoint.get("accumulation", {}))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._chunks.append(self.net(batch.images))
@@ -80,7 +81,7 @@ class SiameseModule(pl.LightningModule):
     def _measure(self, part: str) -> None:
         """Loss and verification over the whole part; KoLeo over as many of its images, evenly spaced,
         for every run (all different: an image twice would be its own nearest neighbour)."""
-        self.embeddings = torch.cat(self._chunks).cpu()
+        self.embeddings = torch.cat(gather(self, torch.cat(self._chunks))).cpu()
         self._chunks = []
         index = self.data.parts[part]
         triplets = torch.from_numpy(np.searchsorted(index, self.data.triplets[part]))

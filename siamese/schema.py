@@ -54,6 +54,9 @@ class Batches:
 class Accumulation:
     mode: str = "naive"
     rescale_last_window: bool = True
+    scope: str = "window"
+    size: int | None = None
+    measure_every: int | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ NOT_SCIENTIFIC = (
     "callbacks",
     "evaluation.every",
     "figures",
+    "accumulation.measure_every",
     "device.accelerator",
     "device.strategy",
     "device.channels_last",
@@ -247,13 +251,16 @@ CHECKS: dict[str, Check] = {
     "loss.memory_size": _whole_from(1),
     "loss.centers_per_class": _whole_from(1),
     "loss.sub_centers": _whole_from(1),
-    "accumulation.mode": _one_of("naive"),
+    "accumulation.mode": _one_of("naive", "exact", "memory"),
+    "accumulation.scope": _one_of("window", "persistent"),
+    "accumulation.size": _at_least(1),
+    "accumulation.measure_every": _at_least(1),
     "optimizer.lr": _above(0),
     "optimizer.weight_decay": _at_least(0),
     "scheduler.step_size": _at_least(1),
     "scheduler.interval": _one_of("step", "epoch"),
     "device.accelerator": _one_of("auto", "cpu", "cuda", "mps"),
-    "device.devices": (lambda v: v == 1, "1: a run trains on one device"),
+    "device.devices": _at_least(1),
     "device.precision": _one_of("32-true", "64-true", "bf16-mixed", "16-mixed"),
     "trainer.max_epochs": _at_least(1),
     "trainer.accumulate_grad_batches": _at_least(1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from siamese.config import ConfigError
 from siamese.data.balanced import class_groups
 from siamese.data.batches import Batch, Epoch, EpochLoader, ImageLoader, Tuples, crop_and_flip, indices_tuple
 from siamese.data.draws import generator
-from siamese.data.items import ITEMS, drawn_pairs, drawn_triplets, epoch_items, fixed_items
+from siamese.data.items import IMAGES, ITEMS, drawn_pairs, drawn_triplets, epoch_items, fixed_items
+from siamese.data.layout import Layout
 from siamese.data.magnet import cluster_groups
+from siamese.data.ranks import RankLoader
 from siamese.data.sources import LabelledImages
 from siamese.data.splits import split_images
 from siamese.data.tuples import article_split, check_classes
@@ -31,19 +34,23 @@ class TripletData(pl.LightningDataModule):
 
     Attributes:
         parts: the image indices that each of train, validation and test may use.
+        layout: how the images of a training item lie in a batch.
         triplets: the fixed triplets [T, 3] of validation and test, indices into the images; the same
             for every kind of batches, so that runs compare.
     """
 
-    def __init__(self, source: LabelledImages, data: Data, seed: int, batches: Batches = TRIPLETS) -> None:
-        """Split ``source`` and form what is fixed of its tuples.
+    def __init__(
+        self, source: LabelledImages, data: Data, seed: int, batches: Batches = TRIPLETS, devices: int = 1
+    ) -> None:
+        """Split ``source`` and form what is fixed of its tuples, for so many ``devices`` to train on at once.
 
         Raises:
             ConfigError: for classes too small to split or to form tuples of, and for a batch larger
-                than the split.
+                than the split or with nothing for one of the devices.
         """
         super().__init__()
-        self.source, self.config, self.batches, self.seed = source, data, batches, seed
+        self.source, self.config, self.batches, self.seed, self.devices = source, data, batches, seed, devices
+        self.layout = Layout(IMAGES.get(batches.kind) or self.group, partial(indices_tuple, batches.kind))
         self._labels = source.labels.numpy()
         split = split_images(source, data, seed)
         self.parts = {"train": split.train, "validation": split.validation, "test": split.test}
@@ -108,24 +115,37 @@ class TripletData(pl.LightningDataModule):
         self._check_groups()
         magnet = kind == "magnet"
         items = len(self.parts["train"]) // group if magnet else len(self._epoch_items(0))
-        if self.config.batch_size > items * group:
-            raise ConfigError(
-                f"data.batch_size={self.config.batch_size}: the training split has only {items * group} "
-                f"{ITEMS[kind] if group == 1 else 'images'}"
-            )
+        unit = ITEMS[kind] if group == 1 else "images"
+        if self.batch_size > items * group:
+            raise ConfigError(f"{self._asked}: the training split has only {items * group} {unit}")
         loader = EpochLoader(
             kind,
             self._cluster_groups if magnet else lambda epoch, _: self.epoch(epoch),
             items,
             self.source.labels,
-            self.config.batch_size // group,
+            self.batch_size // group,
             whole=group > 1,
             segments=self.batches.refreshes or 1,
         )
+        if loader.last < self.devices:
+            raise ConfigError(
+                f"data.batch_size={self.config.batch_size}: the last micro-batch of an epoch has {loader.last} "
+                f"{ITEMS[kind]}, fewer than device.devices={self.devices}"
+            )
         if magnet and len(loader) < loader.segments:
             raise ConfigError(f"batches.refreshes={loader.segments}: an epoch has only {len(loader)} micro-batches")
         loader.epoch, loader.position = self._current_epoch, self._current_position
         return loader
+
+    @property
+    def batch_size(self) -> int:
+        """Of the devices together."""
+        return self.config.batch_size * self.devices
+
+    @property
+    def _asked(self) -> str:
+        each = f" for each of {self.devices} devices" * (self.devices > 1)
+        return f"data.batch_size={self.config.batch_size}{each}"
 
     @property
     def group(self) -> int:
@@ -142,16 +162,16 @@ class TripletData(pl.LightningDataModule):
                 raise ConfigError(
                     f"batches.{key}={wanted}: class {names[counts.argmin()]!r} has only {counts.min()} training images"
                 )
-        groups = self.config.batch_size // self.group
+        groups = self.batch_size // self.group
         if per_class is not None and groups > len(names):
             raise ConfigError(
-                f"data.batch_size={self.config.batch_size}: with batches.images_per_class={per_class} a micro-batch "
+                f"{self._asked}: with batches.images_per_class={per_class} a micro-batch "
                 f"holds {groups} classes; expected at most the {len(names)} there are"
             )
         clusters = self.batches.clusters_per_class
         if clusters is not None and groups > 1 + clusters * (len(names) - 1):
             raise ConfigError(
-                f"data.batch_size={self.config.batch_size}: with batches.images_per_cluster={self.group} a micro-batch "
+                f"{self._asked}: with batches.images_per_cluster={self.group} a micro-batch "
                 f"holds {groups} clusters; expected at most {1 + clusters * (len(names) - 1)}, one of a class and all "
                 f"{clusters} of each other"
             )
@@ -256,8 +276,13 @@ class TripletData(pl.LightningDataModule):
             },
         }
 
-    def train_dataloader(self) -> EpochLoader:
-        return self.loader
+    def train_dataloader(self) -> EpochLoader | RankLoader:
+        rank, ranks = self._rank()
+        return self.loader if ranks == 1 else RankLoader(self.loader, self.layout, rank, ranks)
+
+    def _rank(self) -> tuple[int, int]:
+        """Which of how many devices this process trains on."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def val_dataloader(self) -> ImageLoader:
         return self._images(self.parts["validation"])
@@ -270,7 +295,9 @@ class TripletData(pl.LightningDataModule):
         return self._images(self.parts["train"])
 
     def _images(self, index: np.ndarray) -> ImageLoader:
-        return ImageLoader(torch.from_numpy(index), self.source.labels, self.config.eval_batch_size)
+        rank, ranks = self._rank()
+        mine = torch.from_numpy(np.array_split(index, ranks)[rank])
+        return ImageLoader(mine, self.source.labels, self.config.eval_batch_size)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Gather the batch's images and augment them, on its device."""

@@ -15,6 +15,7 @@ from siamese.losses.lifted import LiftedLoss
 from siamese.losses.magnet import MagnetLoss
 from siamese.losses.n_pair import ConstellationLoss, InstanceLoss, NPairLoss
 from siamese.losses.objective import Objective
+from siamese.losses.references import References, takes_references
 from siamese.losses.triplet import BatchAllTripletLoss, TripletLoss
 
 __all__ = [
@@ -28,9 +29,11 @@ __all__ = [
     "MagnetLoss",
     "NPairLoss",
     "Objective",
+    "References",
     "TripletCentroidLoss",
     "TripletHardLoss",
     "TripletLoss",
     "TripletSoftLoss",
     "koleo",
+    "takes_references",
 ]

@@ -59,6 +59,11 @@ class KoLeo(nn.Module):
         super().__init__()
         self.over, self.neighbours = over, neighbours
 
+    @property
+    def takes_references(self) -> bool:
+        """References have no role, so only KoLeo over all embeddings can take them."""
+        return self.over == "all"
+
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...]) -> Tensor:
         roles = self.roles(len(embeddings), indices_tuple)
         if self.over == "all":

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from siamese.losses.koleo import KoLeo
+from siamese.losses.references import References, beside, takes_references
 
 
 class Objective(nn.Module):
@@ -23,6 +24,11 @@ class Objective(nn.Module):
         self.finds_tuples = finds_tuples
 
     @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The losses that are added up, by name."""
+        return {self.name: self.base} | ({"koleo": self.koleo} if self.koleo_weight else {})
+
+    @property
     def terms(self) -> list[str]:
         return [self.name, "koleo"] if self.koleo_weight else [self.name]
 
@@ -38,14 +44,22 @@ class Objective(nn.Module):
         return found or getattr(self.base, "batch_dependent", True)
 
     def forward(
-        self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...]
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: tuple[Tensor, ...] | None,
+        references: References | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to minimise, and its terms by name."""
+        """The scalar to minimise, and its terms by name; ``references`` join the batch of those that
+        can take them."""
         with torch.autocast(embeddings.device.type, enabled=False):
             z = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-            terms = {self.name: self.base(z, labels, indices_tuple)}
-            if self.koleo_weight:
-                terms["koleo"] = self.koleo(z, labels, indices_tuple)
+            terms = {}
+            for name, loss in self.parts.items():
+                batch = (z, labels)
+                if references is not None and takes_references(loss):
+                    batch = beside(z, labels, references)
+                terms[name] = loss(*batch, indices_tuple)
             return self.total(terms), terms
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:

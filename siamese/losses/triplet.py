@@ -40,6 +40,7 @@ class BatchAllTripletLoss(nn.Module):
     """:class:`TripletLoss` over every triplet that the labels of the batch allow, not only those drawn."""
 
     batch_dependent = True
+    takes_references = True
 
     def __init__(self, margin: float = 0.4) -> None:
         super().__init__()
