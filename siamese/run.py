@@ -189,7 +189,7 @@ def build(config: Config, data: TripletData) -> SiameseModule:
     name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
     finds_tuples = config.batches.kind == "balanced"
     objective = Objective(name.lower().removesuffix("_loss"), base, koleo, config.loss["koleo_weight"], finds_tuples)
-    return SiameseModule(
+    module = SiameseModule(
         net,
         objective,
         data,
@@ -200,6 +200,8 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         loss_lr=config.loss["lr"],
         pair_distance=config.evaluation.pair_distance,
     )
+    # Lightning widens a module only after it has loaded a checkpoint into it.
+    return module.double() if config.device.precision == "64-true" else module
 
 
 def accumulation(config: Config) -> Accumulation:
