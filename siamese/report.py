@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,18 @@ def results_table(
     log.info("figures, arrays and summary.json are in %s", path)
 
 
-def draw(source: Path, run: RunDirectory, format: str) -> int:
-    """Draw every figure that ``source`` holds the numbers of into ``run``; how many there were."""
+def draw(source: Path, run: RunDirectory, format: str, also: Callable[[str, Path, Any], None] | None = None) -> int:
+    """Draw every figure that ``source`` holds the numbers of into ``run``; how many there were. Each is
+    handed to ``also`` with its name and its file."""
     from siamese import figures
 
-    drawn = [run.figure(name, figure, format) for name, figure in figures.from_arrays(source)]
-    return len(drawn)
+    count = 0
+    for name, figure in figures.from_arrays(source):
+        path = run.figure(name, figure, format)
+        if also is not None:
+            also(name, path, figure)
+        count += 1
+    return count
 
 
 def _cell(entry: Mapping[str, Any] | None) -> str:

@@ -22,7 +22,6 @@ from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from siamese import figures
 from siamese.accumulation import statement
 from siamese.artifacts import RunDirectory, holds_a_run, read_json, release
 from siamese.callbacks import ProgressBar, Recorder
@@ -31,6 +30,7 @@ from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import LabelledImages, TripletData, load
 from siamese.evaluate import Entries, EveryEpochs, entry, evaluate, restore
+from siamese.loggers import Logs, check_logger
 from siamese.losses import KoLeo, Objective
 from siamese.module import SiameseModule
 from siamese.report import draw, results_table
@@ -51,6 +51,7 @@ def check(composed: DictConfig) -> Config:
     plain = job_config(composed)
     config = validate(plain) if plain.resume is None else resumed_config(plain)
     check_targets(config)
+    check_logger(config)
     check_device(config)
     _check_optimization(config)
     return config
@@ -73,7 +74,8 @@ def train(composed: DictConfig) -> None:
     with StopRequest() as stop:
         try:
             run.status("running")
-            _train(config, run, stop, resuming=composed.resume is not None)
+            with Logs(config, run) as logs:
+                _train(config, run, stop, logs, resuming=composed.resume is not None)
             run.status("completed")
         except (ConfigError, RunError) as error:
             log.error("%s", error)
@@ -96,7 +98,7 @@ def train(composed: DictConfig) -> None:
             release(run.path)
 
 
-def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bool) -> None:
+def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, resuming: bool) -> None:
     quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = split_data(config, load(config.data, config.seed))
@@ -120,6 +122,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     else:
         _draw_samples(run, data, config.figures.format)
         run.begin(config, {"device": _device_facts(trainer), **data.facts()})
+    trainer.logger = logs.open()
     log.info("%s", run.path)
     log.info("%s", statement(config, module.objective, trainer.world_size))
     start = newest(run.checkpoints) if resuming else None
@@ -132,8 +135,10 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
     if recorder.collapsed is not None:
         summary["val/collapsed"] = entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
-    draw(run.path, run, config.figures.format)
+    _measure_samples(run, module)
+    draw(run.path, run, config.figures.format, logs.figure)
     run.summary(summary)
+    logs.conclude(summary, data.source.images[torch.from_numpy(data.parts["test"])])
     results_table(run.path, summary, "best", notes)
 
 
@@ -199,7 +204,7 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         deterministic=trainer.deterministic,
         detect_anomaly=trainer.detect_anomaly,
         num_sanity_val_steps=-1,  # the whole validation, as epoch 0
-        logger=make("logger", config.logger) if config.logger.get("_target_") and callbacks else False,
+        logger=False,
         callbacks=callbacks + progress,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=directory,
@@ -246,9 +251,20 @@ def _draw_samples(run: RunDirectory, data: TripletData, format: str) -> None:
         class_names=names,
         triplet_images=images[triplets],
         triplet_labels=labels[triplets],
+        triplet_distances=np.full((len(triplets), 2), np.nan),
     )
-    run.figure("samples", figures.sample_grid(images[shown], labels[shown], names), format)
-    run.figure("triplets", figures.triplet_grid(images[triplets], labels[triplets], names), format)
+    draw(run.path, run, format)
+
+
+def _measure_samples(run: RunDirectory, module: SiameseModule) -> None:
+    """Note how far apart the best checkpoint puts the images of the triplets that are shown."""
+    with np.load(run.path / "arrays" / "samples.npz", allow_pickle=False) as stored:
+        samples = dict(stored)
+    images = torch.from_numpy(samples["triplet_images"]).to(module.device)
+    with torch.no_grad():
+        z = torch.nn.functional.normalize(module.eval()(images.flatten(0, 1)).double().cpu(), dim=1)
+    anchors, others = z.unflatten(0, images.shape[:2]).split([1, 2], dim=1)
+    run.arrays("samples", **samples | {"triplet_distances": 1 - (anchors * others).sum(2).numpy()})
 
 
 def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -> None:

@@ -116,7 +116,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "loss": (),
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
-    "logger": (),
+    "logger": ("run",),
 }
 OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
 # Keys of those groups that are ours, not the target's.

@@ -53,6 +53,7 @@ def write_arrays(run: Path, classes: int, parts: Sequence[str] = ("validation", 
         class_names=names,
         triplet_images=pictures(4, 3),
         triplet_labels=random.integers(0, classes, (4, 3)),
+        triplet_distances=random.uniform(0, 2, (4, 2)),
     )
     for part in parts:
         save(part, embeddings=points, labels=labels, class_names=names)
@@ -215,10 +216,13 @@ def test_metric_curves_gather_relatives_and_leave_losses_out() -> None:
         {"epoch": "0", "val/loss": "1", "train/loss": "", "val/auc": "0.5", "val/knn_1": "0.1", "val/knn_5": ""},
         {"epoch": "1", "val/loss": "1", "train/loss": "1", "val/auc": "0.75", "val/knn_1": "0.2", "val/knn_5": "0.4"},
     ]
+    rows[1] |= {"val/intra_distance": "0.25", "val/separation": "0.5", "val/separation_std": "1", "val/area/cat": "7"}
     figure = figures.metric_curves(rows)
-    assert [axis.get_title() for axis in figure.axes] == ["auc", "kNN accuracy, k ="]
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["auc", "kNN accuracy", "class distances", "class distances, spread"]
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0.5, 0.75]
     assert lines(figure, 1) == {"1": ([0, 1], [0.1, 0.2]), "5": ([1], [0.4])}
+    assert lines(figure, 2) == {"intra": ([1], [0.25]), "separation": ([1], [0.5])}
 
 
 def test_roc_has_a_linear_and_a_logarithmic_axis(drawn: Drawn) -> None:
@@ -290,6 +294,7 @@ def test_histograms_are_densities_with_their_means() -> None:
     same, different = axis.patches[1], axis.patches[3]
     assert same.get_data().values.tolist() == [0.0, 0.5, 1.5]
     assert different.get_data().values.tolist() == pytest.approx([0.9, 0.2, 0.0])
+    assert axis.get_xlim() == (-2.0, 1.5)  # what is occupied, and a bin on either side
     assert (same.get_edgecolor(), different.get_edgecolor()) != (different.get_edgecolor(), same.get_edgecolor())
     assert [t.get_text() for t in axis.get_legend().get_texts()] == [
         f"same class, mean {(0.25 + 0.75 * 3) / 4:.2f}",
@@ -312,7 +317,7 @@ def test_sample_grid_puts_images_in_the_line_of_their_class() -> None:
 def test_triplets_have_their_distances_under_them() -> None:
     images = np.arange(6, dtype=np.uint8).reshape(2, 3)[..., None, None, None] * np.ones((2, 3, 3, 4, 4), np.uint8)
     labels, distances = np.array([[0, 0, 1], [1, 1, 0]]), np.array([[0.25, 0.5], [0.75, 0.125]])
-    axis = figures.triplet_grid(images, labels, ["cat", "dog"], distances).axes[0]
+    axis = figures.triplet_grid(images, labels, distances, ["cat", "dog"]).axes[0]
     place = {int(im.get_array()[0, 0, 0]): im.get_extent() for im in axis.images}
     written = {t.get_position(): t.get_text() for t in axis.texts}
     for value, words in ((1, "distance 0.25"), (2, "distance 0.50"), (4, "distance 0.75"), (5, "distance 0.12")):
@@ -321,7 +326,7 @@ def test_triplets_have_their_distances_under_them() -> None:
         assert found == words
     assert [im.get_extent()[0] for im in axis.images][:3] == sorted({im.get_extent()[0] for im in axis.images})
     assert "distance" not in "".join(
-        t.get_text() for t in figures.triplet_grid(images, labels, ["cat", "dog"]).axes[0].texts
+        t.get_text() for t in figures.triplet_grid(images, labels, distances * np.nan, ["cat", "dog"]).axes[0].texts
     )
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
 from siamese.figures.style import COLOURS, OTHER, SAME, class_style, short, text_width, tidy
@@ -32,20 +33,20 @@ def distance_matrix(matrix: np.ndarray, class_names: Sequence[str], part: str) -
         low, high = colours.get_clim()
         for (i, j), value in np.ndenumerate(matrix):
             text, dark = (f"{value:.2f}", value < low + 0.45 * (high - low)) if np.isfinite(value) else ("–", False)
-            style = {"color": "white" if dark else "black", "fontsize": 9 * min(1, cell / 0.5)}
-            axis.text(j, i, text, ha="center", va="center", **style)
+            size = 9 * min(1, cell / 0.5)
+            axis.text(j, i, text, ha="center", va="center", fontsize=size, color="white" if dark else "black")
     axis.set_xticks(range(count), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=fontsize)
     axis.set_yticks(range(count), names, fontsize=fontsize)
     axis.tick_params(length=0, pad=14)
     axis.autoscale(False)
     for label in range(count):
-        style = class_style(label, fontsize * 0.75) | {"clip_on": False}
+        style = class_style(label, fontsize * 0.75)
         for x, y, along, shift in (
             (label, 0, axis.get_xaxis_transform(), (0, -8)),
             (0, label, axis.get_yaxis_transform(), (-8, 0)),
         ):
             by = ScaledTranslation(shift[0] / 72, shift[1] / 72, figure.dpi_scale_trans)
-            axis.plot([x], [y], transform=along + by, **style)
+            axis.plot([x], [y], transform=along + by, clip_on=False, **style)
     axis.set_title(f"Distances between classes, {part} images")
     return figure
 
@@ -119,7 +120,7 @@ def spectrum(values: Mapping[str, np.ndarray]) -> Figure:
         axis.plot(range(1, len(shares) + 1), shares, color=colour, linestyle=dashes, linewidth=1.8, label=part)
     axis.set(xlabel="dimension, by size", ylabel="singular value / largest", title="Spectrum of the embeddings")
     axis.set(yscale="log", ylim=(lowest * 0.7, 1.4))
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     tidy(axis)
     axis.legend(frameon=False)
     return figure
@@ -149,6 +150,9 @@ def similarity_histogram(edges: np.ndarray, positive: np.ndarray, negative: np.n
         axis.axvline(mean, color=colour, linestyle=":", linewidth=1.5)
     axis.set(xlabel="cosine of two images", ylabel="density", title=f"Pairs of {part} images")
     axis.set_ylim(bottom=0)
+    occupied = np.flatnonzero(positive + negative)
+    if len(occupied):
+        axis.set_xlim(edges[occupied[0]] - widths[0], edges[occupied[-1] + 1] + widths[-1])
     tidy(axis)
     axis.legend(frameon=False)
     return figure

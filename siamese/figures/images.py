@@ -42,11 +42,7 @@ def sample_grid(images: np.ndarray, labels: np.ndarray, class_names: Sequence[st
 
 
 def triplet_grid(
-    images: np.ndarray,
-    labels: np.ndarray,
-    class_names: Sequence[str],
-    distances: np.ndarray | None = None,
-    title: str = "",
+    images: np.ndarray, labels: np.ndarray, distances: np.ndarray, class_names: Sequence[str], title: str = ""
 ) -> Figure:
     """One line a triplet, in two halves side by side where there are more than five.
 
@@ -54,12 +50,13 @@ def triplet_grid(
         images: uint8 [T, 3, 3, H, W]: anchor, positive and negative of each.
         labels: [T, 3], indices into ``class_names``.
         distances: [T, 2], cosine distances of the anchor to the positive and to the negative, written
-            under them.
+            under them unless they are NaN, which is not known yet.
     """
     names = [short(name) for name in class_names]
     named = [names[label] for label in np.unique(labels)]
     cell = max(PICTURE * 1.3, text_width(named, SMALL) + MARK) + GAP
-    high = PICTURE * 1.3 + LINE * (2 + (distances is not None))
+    known = np.isfinite(distances)
+    high = PICTURE * 1.3 + LINE * (2 + bool(known.any()))
     blocks = 1 if len(images) <= 5 else 2
     lines = -(-len(images) // blocks)
     block = 3 * cell + 2 * GAP
@@ -79,17 +76,17 @@ def triplet_grid(
             _picture(axis, picture, left, y, PICTURE * 1.3, edge, dashed=role == "negative")
             below = y + PICTURE * 1.3 + LINE * 0.75
             _class_name(axis, left, below, int(label), names[int(label)], SMALL)
-            if distances is not None and j:
-                text = f"distance {distances[i][j - 1]:.2f}"
+            if j and known[i, j - 1]:
+                text = f"distance {distances[i, j - 1]:.2f}"
                 axis.text(left, below + LINE, text, va="center", fontsize=SMALL)
     return figure
 
 
 def hardest_triplets(
-    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], distances: np.ndarray, part: str
+    images: np.ndarray, labels: np.ndarray, distances: np.ndarray, class_names: Sequence[str], part: str
 ) -> Figure:
     """The triplets whose negative is nearest, beyond their positive; see :func:`triplet_grid`."""
-    return triplet_grid(images, labels, class_names, distances, f"Hardest triplets, {part} images")
+    return triplet_grid(images, labels, distances, class_names, f"Hardest triplets, {part} images")
 
 
 def gallery(

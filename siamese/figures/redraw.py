@@ -35,10 +35,10 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
         return _read(folder / f"{name}.npz", keys)
 
     if has("samples"):
-        found = read("samples", "images", "labels", "class_names")
-        yield "samples", sample_grid(found["images"], found["labels"], found["class_names"])
-        found |= read("samples", "triplet_images", "triplet_labels")
-        yield "triplets", triplet_grid(found["triplet_images"], found["triplet_labels"], found["class_names"])
+        grid = read("samples", "images", "labels", "class_names")
+        yield "samples", sample_grid(**grid)
+        triplets = read("samples", "triplet_images", "triplet_labels", "triplet_distances")
+        yield "triplets", triplet_grid(*triplets.values(), grid["class_names"])
     yield from _curves(read_metrics(run / "metrics.csv"))
     if curves := {part: read(f"roc_{part}", "fpr", "tpr") for part in PARTS if has(f"roc_{part}")}:
         yield "roc", roc_curves({part: (c["fpr"], c["tpr"], _area(**c)) for part, c in curves.items()})

@@ -44,8 +44,8 @@ def class_style(label: int, size: float) -> dict[str, Any]:
 
 
 def short(name: str) -> str:
-    """``name``, cut to LONGEST characters."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    """``name``, cut in its middle to LONGEST characters (long names often begin alike)."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[1 - LONGEST // 2 :]}"
 
 
 def text_width(texts: Sequence[str], size: float) -> float:

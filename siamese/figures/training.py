@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from siamese.figures.style import COLOURS, GREY, MARKERS, tidy
 
 Rows = Sequence[Mapping[str, str]]
-# Metrics that are drawn into one panel: the start of their names, the panel's title.
+# Metrics that share a panel: its title, and what their names have in common (the rest is their label).
 FAMILIES = {
-    "cos_": "cosine",
-    "euclid_": "Euclidean distance",
-    "recall_at_": "recall at",
-    "tar_at_far_": "TAR at FAR",
-    "knn_": "kNN accuracy, k =",
-    "nn_distance_": "nearest-neighbour distance",
+    "cosine": r"cos_(.+)",
+    "Euclidean distance": r"euclid_(.+)",
+    "TAR at FAR": r"tar_at_far_(.+)",
+    "cosine, all pairs": r"pairs_cos_(.+)",
+    "Euclidean distance, all pairs": r"pairs_euclid_(.+)",
+    "TAR at FAR, all pairs": r"pairs_tar_at_far_(.+)",
+    "recall at k": r"recall_at_(.+)",
+    "kNN accuracy": r"knn_(.+)",
+    "class distances": r"(intra|inter|separation)(?:_distance)?",
+    "class distances, spread": r"(intra|inter|separation)(?:_distance)?_std",
+    "distance to the nearest neighbour": r"nn_distance_(.+)",
 }
 SPLITS = (("train", "training"), ("val", "validation"))
 
@@ -45,19 +52,22 @@ def metric_curves(rows: Rows) -> Figure:
     """Every validation metric against the epoch; relatives, such as recall at 1, 5 and 10, share a panel.
 
     Args:
-        rows: those of metrics.csv. The columns ``val/NAME`` that have no ``train/NAME`` are drawn.
+        rows: those of metrics.csv. The columns ``val/NAME`` that have no ``train/NAME`` are drawn, but for
+            those of single classes (``val/NAME/CLASS``).
     """
     columns = dict.fromkeys(column for row in rows for column, value in row.items() if value)
-    names = [c.removeprefix("val/") for c in columns if c.startswith("val/")]
     panels: dict[str, dict[str, str]] = {}
-    for name in (n for n in names if f"train/{n}" not in columns):
-        family = next((start for start in FAMILIES if name.startswith(start)), None)
-        title = FAMILIES[family] if family else name.replace("_", " ")
-        panels.setdefault(title, {})[name] = name.removeprefix(family) if family else ""
+    for column in columns:
+        split, _, name = column.partition("/")
+        if split != "val" or f"train/{name}" in columns or "/" in name:
+            continue
+        kin = ((title, re.fullmatch(pattern, name)) for title, pattern in FAMILIES.items())
+        title, label = next(((title, found[1]) for title, found in kin if found), (name.replace("_", " "), ""))
+        panels.setdefault(title, {})[column] = label
     figure, axes = _panels(len(panels))
     for axis, (title, members) in zip(axes, panels.items(), strict=True):
-        for i, (name, label) in enumerate(members.items()):
-            _curve(axis, rows, f"val/{name}", label.replace("_", " "), 1 if len(members) == 1 else i)
+        for i, (column, label) in enumerate(members.items()):
+            _curve(axis, rows, column, label.replace("_", " "), 1 if len(members) == 1 else i)
         axis.set_title(title)
         if len(members) > 1:
             axis.legend(frameon=False, fontsize=9)
@@ -101,7 +111,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
         axis.remove()
     for axis in every[:count]:
         axis.set_xlabel("epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
         tidy(axis)
     return figure, every[:count]
 
