@@ -52,7 +52,7 @@ from siamese.checkpoints import Checkpoints, StopRequest  # noqa: E402
 from siamese.config import validate  # noqa: E402
 from siamese.data import Batch, LabelledImages, TripletData, load  # noqa: E402
 from siamese.evaluation.measure import measure  # noqa: E402
-from siamese.run import build, make_trainer  # noqa: E402
+from siamese.run import build, make, make_trainer  # noqa: E402
 from siamese.schema import Config  # noqa: E402
 
 BATCH, NOTEBOOK_TRIPLETS, STEPS_A_TURN = 64, 2048, 3
@@ -191,7 +191,7 @@ def seconds_a_step(loop: Ours | Notebook) -> float:
 @cache
 def notebook(setup: Setup) -> Notebook:
     data = TripletData(setup.source, setup.config("device=cpu").data, seed=0)
-    return Notebook(setup.source.images[data.epoch(0).triplets[:NOTEBOOK_TRIPLETS]] / 255, data.mean, data.std)
+    return Notebook(setup.source.images[data.epoch(0).items[:NOTEBOOK_TRIPLETS]] / 255, data.mean, data.std)
 
 
 def notebook_seconds(setup: Setup) -> float:
@@ -208,7 +208,7 @@ def against_notebook(device: str, target: float, setup: Setup) -> list[dict[str,
         pool.submit(notebook_seconds, there).result()  # the process starts here
         os.environ[HUGE_PAGES] = "1"
         ours = Ours(setup.source, setup.config(f"device={device}"))
-        sides = {
+        sides: dict[str, Callable[[], float]] = {
             "notebook": lambda: pool.submit(notebook_seconds, there).result(),
             "ours": partial(seconds_a_step, ours),
         }
@@ -254,6 +254,30 @@ def epoch(setup: Setup) -> list[dict[str, Any]]:
     return [result(what, "×", paired_ratios(samples["fit"], samples["bare"]), "≤", 1.03, **samples)]
 
 
+def losses(setup: Setup) -> list[dict[str, Any]]:
+    """A forward and a backward pass of each loss of ours against the nearest of pytorch-metric-learning, and
+    the memory of KoLeo over 16,384 embeddings."""
+    import loss_speed
+
+    found = []
+    for name in loss_speed.RELATIVES:
+        samples = interleaved(loss_speed.sides(name), setup.repeats)
+        if "library" in samples:
+            ratios = paired_ratios(samples["ours"], samples["library"])
+            found.append(result(f"{name}, time of the nearest library loss's", "×", ratios, "<", 2, **samples))
+        else:
+            found.append(result(f"{name}, time", "s", samples["ours"], "<", None, **samples))
+    peaks = interleaved({"imports": partial(peak_bytes, "-c", IMPORTS), "koleo": partial(peak_bytes, "-c", KOLEO)}, 1)
+    more = [b - a for a, b in zip(peaks["imports"], peaks["koleo"], strict=True)]
+    found.append(result("peak of KoLeo, N = 16,384, with its gradient", "bytes", more, "<", 1e9, **peaks))
+    return found
+
+
+KOLEO = """
+import torch
+from siamese.losses import koleo
+koleo(torch.randn(16384, 128, requires_grad=True)).backward()
+"""
 IMPORTS = "import torch, pytorch_lightning"
 # train.py as it is, but that without a folder of images its loader hands out random ones.
 TRAINS = """
@@ -347,12 +371,37 @@ def startup(setup: Setup) -> list[dict[str, Any]]:
     return [result(f"python train.py {name}", "s", found[name], "<", targets[name]) for name in found]
 
 
+def models(setup: Setup) -> list[dict[str, Any]]:
+    """Every model from random weights: its parameters, what its backbone ends with, and the forward time."""
+    images = torch.randint(256, (BATCH, 3, 32, 32), dtype=torch.uint8)
+    sides: dict[str, Callable[[], float]] = {}
+    for file in sorted((ROOT / "conf" / "model").glob("*.yaml")):
+        config = setup.config(f"model={file.stem}", "device=cpu")
+        net = make("model", config.model, mean=[0.5] * 3, std=[0.5] * 3, image_size=32).eval()
+        net = net.to(memory_format=torch.channels_last)
+        ends = "×".join(map(str, net.backbone(torch.zeros(1, 3, 32, 32)).shape[1:]))
+        parameters = sum(p.numel() for p in net.parameters())
+        sides[f"{file.stem}: {parameters:,} parameters, {ends}"] = partial(seconds_forward, net, images)
+    samples = interleaved(sides, setup.repeats)
+    return [result(f"{what}; forward of {BATCH} images", "s", found, "<", None) for what, found in samples.items()]
+
+
+@torch.inference_mode()
+def seconds_forward(net: nn.Module, images: Tensor) -> float:
+    """Seconds to embed ``images`` once."""
+    began = time.perf_counter()
+    net(images)
+    return time.perf_counter() - began
+
+
 MEASUREMENTS: dict[str, tuple[Callable[[Setup], list[dict[str, Any]]], str]] = {
     "step": (partial(against_notebook, "cpu", 1.25), "a float32 training step of VGG11 against the notebook's"),
     "step_bf16": (partial(against_notebook, "cpu_bf16", 2.2), "a bf16-mixed step against the notebook's float32 one"),
     "epoch": (epoch, "an epoch through train.py's path against a bare loop, both with validation"),
+    "losses": (losses, "losses over 1,024 embeddings against pytorch-metric-learning's; KoLeo's memory"),
     "memory": (memory, "peak of a whole train.py run on 50,000 images beyond its imports"),
     "evaluate": (evaluate, "every measure on 1,000, 10,000 and 50,000 embedded images: time and peak"),
+    "models": (models, "parameters, feature map and forward time of every model for 32x32 images"),
     "startup": (startup, "python train.py --cfg job, and --help"),
 }
 

@@ -23,7 +23,7 @@ CHECK_EVERY = 50  # micro-batches between looks at the loss on a device where lo
 
 
 class Recorder(pl.Callback):
-    """Means of the loss and its terms over the tuples of an epoch, and one row of metrics.csv each.
+    """Means of the loss and its terms over the images of an epoch, and one row of metrics.csv each.
 
     Attributes:
         collapsed: the epoch at which the embedding was first found collapsed, while it still is.
@@ -35,8 +35,8 @@ class Recorder(pl.Callback):
         self._warned = False
         self._names: list[str] = []
         self._sums: Tensor | None = None
-        self._tuples = 0
-        self._images = 0
+        self._seen = 0  # images of this epoch
+        self._images = 0  # of all epochs
         self._bad: Tensor | None = None
         self._where = (0, 0)
         self._began = time.monotonic()
@@ -50,7 +50,7 @@ class Recorder(pl.Callback):
         return {
             "names": list(self._names),
             "sums": sums,
-            "tuples": self._tuples,
+            "seen": self._seen,
             "images": self._images,
             "collapsed": self.collapsed,
             "warned": self._warned,
@@ -58,25 +58,25 @@ class Recorder(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._names, self._sums = state_dict["names"], state_dict["sums"]
-        self._tuples, self._images = state_dict["tuples"], state_dict["images"]
+        self._seen, self._images = state_dict["seen"], state_dict["images"]
         self.collapsed, self._warned = state_dict["collapsed"], state_dict["warned"]
 
     # -- training ------------------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._sums, self._tuples = None, 0
+        self._sums, self._seen = None, 0
         self._began = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        terms, count = outputs["terms"], outputs["tuples"]
+        terms, count = outputs["terms"], outputs["images"]
         self._names = list(terms)
         values = torch.stack(list(terms.values())).detach()
         wide = values if values.device.type == "mps" else values.double()
         self._sums = wide * count + (0 if self._sums is None else self._sums.to(wide.device))
-        self._tuples += count
-        self._images += len(batch.labels)
+        self._seen += count
+        self._images += count
         place = torch.where(values.isfinite().all(), math.inf, batch_idx + 1.0)
         self._bad = place if self._bad is None else torch.minimum(self._bad, place)
         self._where = (trainer.current_epoch + 1, trainer.accumulate_grad_batches)
@@ -119,7 +119,7 @@ class Recorder(pl.Callback):
                 raise RunError(f"{name} is {value} at epoch {epoch}; {self._kept()}")
         train: dict[str, float | None] = {f"train/{name}": None for name in ("loss", *pl_module.objective.terms)}
         if epoch and self._sums is not None:
-            means = (self._sums / self._tuples).tolist()
+            means = (self._sums / self._seen).tolist()
             train = {f"train/{name}": mean for name, mean in zip(self._names, means, strict=True)}
         seconds = time.monotonic() - self._began
         row: dict[str, Any] = {"epoch": epoch, "step": trainer.global_step, "images": self._images}

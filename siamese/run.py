@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,9 +30,13 @@ from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, ne
 from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import LabelledImages, TripletData, load
+from siamese.data.draws import generator
+from siamese.data.items import IMAGES, ITEMS
 from siamese.evaluate import Entries, EveryEpochs, entry, evaluate, restore
+from siamese.evaluate_pairs import evaluate_pairs
 from siamese.loggers import Logs, check_logger
 from siamese.losses import KoLeo, Objective
+from siamese.losses.build import make_loss, try_out
 from siamese.module import SiameseModule
 from siamese.report import draw, results_table
 from siamese.resume import resumed_config
@@ -54,6 +59,7 @@ def check(composed: DictConfig) -> Config:
     check_logger(config)
     check_device(config)
     _check_optimization(config)
+    _check_loss(config)
     return config
 
 
@@ -131,7 +137,11 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     run.status("running")
     epoch = restore(module, run.checkpoints / "best.ckpt")
-    summary, notes = evaluate(config, run, module, data, make_trainer(config, run.path, []), epoch)
+    trainer = make_trainer(config, run.path, [])
+    summary, notes = evaluate(config, run, module, data, trainer, epoch)
+    if data.batches.kind == "pairs":
+        found, said = evaluate_pairs(run, module, data, trainer, epoch)
+        summary, notes = summary | found, notes + said
     if recorder.collapsed is not None:
         summary["val/collapsed"] = entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
@@ -144,23 +154,25 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
 
 def split_data(config: Config, source: LabelledImages) -> TripletData:
     """``source`` split and made into tuples as ``config`` says."""
-    return TripletData(source, config.data, config.seed)
+    return TripletData(source, config.data, config.seed, config.batches)
 
 
-def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> torch.nn.Module:
+def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> Any:
     """The network that ``config`` describes, for images of that ``mean`` and ``std`` a channel."""
-    net = make("model", config.model, mean=mean, std=std)
+    net = make("model", config.model, mean=mean, std=std, image_size=config.data.image_size)
     return net.to(memory_format=torch.channels_last) if config.device.channels_last else net
 
 
 def build(config: Config, data: TripletData) -> SiameseModule:
     """The module that ``config`` describes, for ``data``."""
     net = build_net(config, data.mean, data.std)
-    own = OWN_KEYS["loss"]
-    base = make("loss", {k: v for k, v in config.loss.items() if k not in own})
+    with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
+        torch.default_generator.manual_seed(int(generator(config.seed, "loss").integers(2**32)))
+        base = make_loss(config.loss, len(data.source.class_names), net.embedding_dim)
     koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
-    name = "".join("_" * (i > 0 and c.isupper()) + c.lower() for i, c in enumerate(type(base).__name__))
-    objective = Objective(name.removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
+    finds_tuples = config.batches.kind == "balanced"
+    objective = Objective(name.lower().removesuffix("_loss"), base, koleo, config.loss["koleo_weight"], finds_tuples)
     return SiameseModule(
         net,
         objective,
@@ -169,6 +181,8 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         lambda optimizer, steps: _schedule(config, optimizer, steps),
         rescale_last_window=config.accumulation.rescale_last_window,
         koleo_embeddings=config.evaluation.koleo_embeddings,
+        loss_lr=config.loss["lr"],
+        pair_distance=config.evaluation.pair_distance,
     )
 
 
@@ -179,7 +193,7 @@ def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) 
         ConfigError: when the target refuses them.
     """
     try:
-        return instantiate(node, _partial_=True)(*arguments, **supplied)
+        return instantiate(node, _partial_=True, _convert_="all")(*arguments, **supplied)
     except (TypeError, ValueError, InstantiationException) as error:
         given = ", ".join(f"{group}.{k}={v}" for k, v in node.items() if k != "_target_")
         reason = " ".join(str(error).split())
@@ -223,6 +237,9 @@ def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> d
     spans = {k: span for k in SPANS if k in config.scheduler and config.scheduler[k] is None}
     own = OWN_KEYS["scheduler"]
     arguments = {k: v for k, v in config.scheduler.items() if k not in own} | spans
+    if "max_lr" in arguments and len(optimizer.param_groups) > 1:  # each group peaks in proportion to its rate
+        rates = [group["lr"] for group in optimizer.param_groups]
+        arguments["max_lr"] = [arguments["max_lr"] * rate / rates[0] for rate in rates]
     scheduler = make("scheduler", arguments, optimizer)
     return {"scheduler": scheduler, "interval": config.scheduler["interval"]}
 
@@ -231,28 +248,27 @@ def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
     last = run.history()[-1]
     found = {}
     for name in ("loss", *objective.terms):
-        depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base.batch_dependent)
+        depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base_depends)
         value = float(last[f"train/{name}"])
         found[f"train/{name}"] = entry(value, "train", int(last["epoch"]), "min", bool(depends))
     return found
 
 
 def _draw_samples(run: RunDirectory, data: TripletData, format: str) -> None:
-    """Show what is trained on, before it is: five images a class, and five triplets."""
+    """Show what is trained on, before it is: five images a class, and five triplets where there are."""
     source, train = data.source, data.parts["train"]
     images, labels = source.images.numpy(), source.labels.numpy()
     names = np.array(source.class_names)
     shown = np.concatenate([train[labels[train] == label][:5] for label in range(len(names))])
-    triplets = data.epoch(0).triplets[:5].numpy()
-    run.arrays(
-        "samples",
-        images=images[shown],
-        labels=labels[shown],
-        class_names=names,
-        triplet_images=images[triplets],
-        triplet_labels=labels[triplets],
-        triplet_distances=np.full((len(triplets), 2), np.nan),
-    )
+    arrays = {"images": images[shown], "labels": labels[shown], "class_names": names}
+    if data.batches.kind == "triplets":
+        triplets = data.epoch(0).items[:5].numpy()
+        arrays |= {
+            "triplet_images": images[triplets],
+            "triplet_labels": labels[triplets],
+            "triplet_distances": np.full((len(triplets), 2), np.nan),
+        }
+    run.arrays("samples", **arrays)
     draw(run.path, run, format)
 
 
@@ -260,6 +276,8 @@ def _measure_samples(run: RunDirectory, module: SiameseModule) -> None:
     """Note how far apart the best checkpoint puts the images of the triplets that are shown."""
     with np.load(run.path / "arrays" / "samples.npz", allow_pickle=False) as stored:
         samples = dict(stored)
+    if "triplet_images" not in samples:
+        return
     images = torch.from_numpy(samples["triplet_images"]).to(module.device)
     with torch.no_grad():
         z = torch.nn.functional.normalize(module.eval()(images.flatten(0, 1)).double().cpu(), dim=1)
@@ -277,13 +295,12 @@ def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -
             f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
             "that validation measures KoLeo on"
         )
-    size = data.loader.batch_size
-    last = data.loader.triplets % size or size
-    rows = 3 * last if objective.koleo.over == "all" else last
+    size, last = config.data.batch_size, data.loader.last
+    rows = last * (IMAGES.get(config.batches.kind) or data.group) if objective.koleo.over == "all" else last
     if rows <= objective.koleo.neighbours:
         raise ConfigError(
-            f"data.batch_size={size}: the last micro-batch of an epoch has {last} triplets, too few for "
-            f"loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
+            f"data.batch_size={size}: the last micro-batch of an epoch has {last} {ITEMS[data.batches.kind]}, too few "
+            f"for loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
         )
 
 
@@ -325,6 +342,12 @@ def _check_optimization(config: Config) -> None:
             f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
             "follows steps or epochs"
         )
+
+
+def _check_loss(config: Config) -> None:
+    kind = config.batches.kind
+    images = config.data.batch_size * {"triplets": 3, "pairs": 2, "views": 2}.get(kind, 1)
+    try_out(config.loss, kind, images, config.model.get("embedding_dim") or 128)  # null: known once it is built
 
 
 def _check_image_size(config: Config, module: SiameseModule) -> None:

@@ -12,12 +12,15 @@ class Objective(nn.Module):
     """``loss + koleo_weight · KoLeo``, computed in float32 (float64 stays) with autocast off.
 
     ``terms`` names what is added up: the loss under its own name, and ``koleo`` unweighted, when
-    its weight is not 0.
+    its weight is not 0. ``finds_tuples`` is whether the loss gets none and finds them in the batch.
     """
 
-    def __init__(self, name: str, loss: nn.Module, koleo: KoLeo, koleo_weight: float) -> None:
+    def __init__(
+        self, name: str, loss: nn.Module, koleo: KoLeo, koleo_weight: float, finds_tuples: bool = False
+    ) -> None:
         super().__init__()
         self.name, self.base, self.koleo, self.koleo_weight = name, loss, koleo, koleo_weight
+        self.finds_tuples = finds_tuples
 
     @property
     def terms(self) -> list[str]:
@@ -26,7 +29,13 @@ class Objective(nn.Module):
     @property
     def batch_dependent(self) -> bool:
         """Whether the value depends on which embeddings are seen at once, not only on each tuple."""
-        return bool(self.koleo_weight) or getattr(self.base, "batch_dependent", True)
+        return bool(self.koleo_weight) or self.base_depends
+
+    @property
+    def base_depends(self) -> bool:
+        """The same of the loss without KoLeo."""
+        found = self.finds_tuples and getattr(self.base, "over_tuples", False)
+        return found or getattr(self.base, "batch_dependent", True)
 
     def forward(
         self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...]
