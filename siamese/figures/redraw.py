@@ -37,8 +37,9 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
     if has("samples"):
         grid = read("samples", "images", "labels", "class_names")
         yield "samples", sample_grid(**grid)
-        triplets = read("samples", "triplet_images", "triplet_labels", "triplet_distances")
-        yield "triplets", triplet_grid(*triplets.values(), grid["class_names"])
+        triplets = ("triplet_images", "triplet_labels", "triplet_distances")
+        images, labels, distances = read("samples", *triplets).values()
+        yield "triplets", triplet_grid(images, labels, distances, grid["class_names"])
     yield from _curves(read_metrics(run / "metrics.csv"))
     if curves := {part: read(f"roc_{part}", "fpr", "tpr") for part in PARTS if has(f"roc_{part}")}:
         yield "roc", roc_curves({part: (c["fpr"], c["tpr"], _area(**c)) for part, c in curves.items()})
@@ -54,20 +55,17 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
         if has(f"distances_{part}"):
             yield f"distances_{part}", distance_matrix(**read(f"distances_{part}", "matrix"), **names)
         if has(f"projection_{part}"):
-            points, labels = read(f"projection_{part}", "points")["points"], read(part, "labels")["labels"]
-            explained = read(f"projection_{part}", "explained_variance_ratio")["explained_variance_ratio"]
+            points, explained = read(f"projection_{part}", "points", "explained_variance_ratio").values()
             ellipses = read(f"projection_{part}", "centres", "widths", "heights", "angles")
-            drawn = {"points": points, "labels": labels, "ellipses": ellipses, "explained": explained, **names}
+            drawn = {"points": points, "explained": explained, "ellipses": ellipses, **read(part, "labels"), **names}
             yield f"projection_{part}", projection(**drawn)
             yield f"projection_normalised_{part}", projection(**drawn, normalised=True)
         if has(f"gallery_{part}"):
             keys = ("query_images", "query_labels", "neighbour_images", "neighbour_labels", "cosines")
             yield f"gallery_{part}", gallery(**read(f"gallery_{part}", *keys), **names)
         if has(f"hardest_{part}"):
-            yield (
-                f"hardest_{part}",
-                hardest_triplets(**read(f"hardest_{part}", "images", "labels", "distances"), **names),
-            )
+            found = read(f"hardest_{part}", "images", "labels", "distances")
+            yield f"hardest_{part}", hardest_triplets(**found, **names)
 
 
 def _curves(rows: list[dict[str, str]]) -> Iterator[tuple[str, Figure]]:
