@@ -21,7 +21,14 @@ from siamese.schema import CHECKS, Config, is_scientific, schema
 OPTIONS = sorted(
     (file.parent.name, file.stem) for file in (ROOT / "conf").glob("*/*.yaml") if file.parent.name != "hydra"
 )
-COMPLETING = {("data", "image_folder"): ["data.root=somewhere"]}  # what an option leaves to the user
+COMPLETING = {  # what an option leaves to the user
+    ("data", "image_folder"): ["data.root=somewhere"],
+    ("batches", "pairs"): ["loss=contrastive"],
+    ("batches", "views"): ["loss=vicreg"],
+    ("batches", "magnet"): ["loss=magnet"],
+    ("loss", "instance"): ["batches=views"],
+    ("loss", "magnet"): ["batches=magnet"],
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
