@@ -1,0 +1,231 @@
+"""One job of a sweep, wherever a Hydra launcher calls it: in a process of its own that costs only
+itself, or, with ``sweep.isolate=false``, in the launcher's."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from siamese import artifacts
+from siamese.artifacts import RunDirectory
+from siamese.command_line import Interrupted
+from siamese.config import ConfigError, RunError
+from siamese.sweep.states import state
+
+PATIENCE = 20.0  # seconds for a job that was asked to stop, or whose last process has not ended
+POLL = 0.1
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+STOP = "stop.json"  # in the sweep's directory: why no job is to begin, and those that run are to stop
+
+
+@dataclass(frozen=True)
+class Job:
+    """The task function that a sweep gives to its launcher: runs the job whose directory Hydra names.
+
+    It never raises for what a job does: how a job ended stands in its directory.
+
+    Attributes:
+        command: what runs one job: Python and train.py.
+        words: the overrides of each job, by the name of its directory.
+        cwd: where the sweep was started, which relative paths are relative to.
+        threads: for each job; None leaves that to the launcher's environment.
+        timeout: seconds that a job may take, if there is a limit.
+    """
+
+    command: tuple[str, ...]
+    words: Mapping[str, tuple[str, ...]]
+    cwd: str
+    threads: int | None = None
+    timeout: float | None = None
+    fail_fast: bool = False
+    isolate: bool = True
+
+    def __call__(self, config: DictConfig) -> None:
+        directory = Path(HydraConfig.get().runtime.output_dir)
+        if (directory.parent / STOP).exists():
+            return
+        if self.isolate:
+            self._run(directory)
+        else:
+            self._run_here(directory, config)
+        ended = state(directory)
+        if self.fail_fast and ended.name in ("failed", "killed"):
+            stop(directory.parent, f"sweep.fail_fast: {directory.name} {ended.name}")
+
+    # -- in a process of its own ---------------------------------------------------------------
+
+    def _run(self, directory: Path) -> None:
+        patience = time.monotonic() + PATIENCE
+        while artifacts.holder(directory) and time.monotonic() < patience:  # a process that is being stopped
+            time.sleep(POLL)
+        if state(directory).name in ("completed", "running"):
+            return
+        words = self.words[directory.name]
+        where = "resume" if artifacts.holds_a_run(directory) else "hydra.run.dir"
+        with tempfile.TemporaryFile() as output:
+            child = subprocess.Popen(
+                [*self.command, *words, f"{where}={quoted(directory)}", "hydra.mode=RUN"],
+                cwd=self.cwd,
+                env={**os.environ, **self._environment(directory)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C is passed on once, not felt by all of them at once
+                preexec_fn=_tied_to(os.getpid()),
+            )
+            reason = self._wait(child, directory)
+            _report(directory, child, reason, output)
+
+    def _wait(self, child: subprocess.Popen[bytes], directory: Path) -> str | None:
+        """Wait for ``child``, asking it to stop when it is time; why it was asked, if it was."""
+        began = time.monotonic()
+        try:
+            while child.poll() is None:
+                if self.timeout is not None and time.monotonic() - began > self.timeout:
+                    _end(child, min(PATIENCE, self.timeout))
+                    return f"stopped after sweep.timeout={self.timeout:g} seconds"
+                if (directory.parent / STOP).exists():
+                    _end(child, PATIENCE)
+                    return "interrupted"
+                time.sleep(POLL)
+        except BaseException:  # the launcher itself is ended: Ctrl-C again, or a queue's time limit
+            _end(child, PATIENCE)
+            raise
+        return None
+
+    def _environment(self, directory: Path) -> dict[str, str]:
+        """How many threads the job may use: those it began with, or else those it is given."""
+        threads: Any = self.threads
+        with contextlib.suppress(RunError, KeyError, TypeError):
+            threads = artifacts.read_json(directory / "manifest.json")["device"]["threads"]
+        return {} if threads is None else dict.fromkeys(THREADS, str(threads))
+
+    # -- in this process -----------------------------------------------------------------------
+
+    def _run_here(self, directory: Path, config: DictConfig) -> None:
+        os.environ.update(self._environment(directory))
+        os.chdir(self.cwd)
+        import torch
+
+        from siamese.run import train
+
+        torch.set_num_threads(int(os.environ.get(THREADS[0], torch.get_num_threads())))
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+        before = _status(directory)
+        try:
+            train(config)
+        except (Interrupted, KeyboardInterrupt):
+            stop(directory.parent, "interrupted")
+        except BaseException as error:  # even an exit is this job's alone
+            if _status(directory) == before:  # it came before the run could say so itself
+                is_ours = isinstance(error, (ConfigError, RunError))
+                said = str(error) if is_ours else f"{type(error).__name__}: {error}"
+                _say(directory, "failed", said, "" if is_ours else traceback.format_exc())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            _clean()
+
+
+def stop(sweep: Path, reason: str) -> None:
+    """Have no other job of the sweep begin, and those that run save and stop."""
+    if not (sweep / STOP).exists():
+        artifacts.write_json(sweep / STOP, {"reason": reason})
+
+
+def quoted(path: Path) -> str:
+    """``path`` as the value of an override, whatever characters it has."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _tied_to(parent: int) -> Callable[[], None]:
+    """What a job's process does before it becomes train.py: listen to signals again (the sweep's
+    block Ctrl-C), and, where the system can, be asked to stop when its parent dies."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    pr_set_pdeathsig = 1
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a queue's notice, which is meant for the parent
+        if libc is not None:
+            libc.prctl(pr_set_pdeathsig, signal.SIGINT)
+            if os.getppid() != parent:  # too late to be told
+                os._exit(128 + signal.SIGINT)
+
+    return prepare
+
+
+def _end(child: subprocess.Popen[bytes], patience: float) -> None:
+    """Ask ``child`` and its own processes to save and stop; end them if they do not."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(patience)
+            return
+
+
+def _report(directory: Path, child: subprocess.Popen[bytes], reason: str | None, output: IO[bytes]) -> None:
+    """Say in the directory how the job ended, where its process could not."""
+    if child.returncode == 0:
+        return
+    said = _status(directory)
+    spoke = said.get("pid") == child.pid and said.get("state") in ("failed", "interrupted")
+    if spoke and (reason is None or reason == "interrupted"):
+        return
+    output.seek(0)
+    text = output.read().decode(errors="replace")
+    if reason == "interrupted":
+        _say(directory, "interrupted", None, "" if spoke else text)
+        return
+    if reason is None and child.returncode < 0:
+        number = -child.returncode
+        reason = f"killed by {signal.Signals(number).name} (signal {number})"
+        reason += "; often for want of memory" if number == signal.SIGKILL else ""
+    last = (text.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+    _say(directory, "failed", reason or last.removeprefix("error: "), "" if spoke else text)
+
+
+def _say(directory: Path, name: str, error: str | None, output: str) -> None:
+    try:
+        run = RunDirectory(directory)
+    except ConfigError:  # another process has it, and speaks for it
+        return
+    try:
+        run.died(name, error, output)
+    finally:
+        artifacts.release(directory)
+
+
+def _status(directory: Path) -> dict[str, Any]:
+    try:
+        return artifacts.read_json(directory / "status.json")
+    except RunError:
+        return {}
+
+
+def _clean() -> None:
+    """Leave nothing of a job to the next one in this process."""
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    gc.collect()
