@@ -161,6 +161,7 @@ def _tied_to(parent: int) -> Callable[[], None]:
 
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has it ignored in the background
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a queue's notice, which is meant for the parent
         if libc is not None:
             libc.prctl(pr_set_pdeathsig, signal.SIGINT)

@@ -30,17 +30,21 @@ class Planned:
 
     Attributes:
         words: its overrides of the configuration, as one would type them after ``train.py``.
-        varied: those of them that tell it from the other jobs of the command.
+        varied: what tells it from the other jobs of the command: short names and values.
         folder: the name of its run directory: what is varied, and a digest of its science.
         science: every scientific key of its composed configuration.
         composed: its configuration without Hydra's node.
     """
 
     words: tuple[str, ...]
-    varied: tuple[str, ...]
+    varied: Mapping[str, str]
     folder: str
     science: Mapping[str, Any]
-    composed: DictConfig
+    composed: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in self.varied.items()) or self.folder
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,13 @@ class Plan:
     def name(self) -> str:
         """What the sweep is called when nobody names it: the same for the same command."""
         common = {key: value for key, value in self.base.items() if key not in self.varied}
-        keys = dict.fromkeys(word.partition("=")[0] for job in self.jobs for word in job.varied)
-        short = _short(keys)
-        return "_".join([_safe("_".join(short[key] for key in keys)) or "single"]) + f"-{digest(common)}"
+        keys = dict.fromkeys(key for job in self.jobs for key in job.varied)
+        return f"{_safe('_'.join(keys)) or 'single'}-{digest(common)}"
 
 
-def plan(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, loader: ConfigLoader) -> Plan:
-    """The jobs of the command line ``words``: every point of ``sweep.points`` with every combination
-    of the comma-separated values of ``words`` and, where these do not say, of ``params``.
+def plan(arguments: Sequence[str], params: Mapping[str, Any], master: DictConfig, loader: ConfigLoader) -> Plan:
+    """The jobs of the command line ``arguments``: every point of ``sweep.points`` with every combination
+    of the comma-separated values of ``arguments`` and, where these do not say, of ``params``.
 
     Raises:
         ConfigError: for a point that is no list of overrides, sets what the command line sets, or
@@ -72,27 +75,26 @@ def plan(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, lo
     """
     parser = OverridesParser.create(config_loader=loader)
     axes: dict[str, list[str]] = {}
-    for override in parser.parse_overrides([*(f"{key}={value}" for key, value in params.items()), *words]):
+    for override in parser.parse_overrides([*(f"{key}={value}" for key, value in params.items()), *arguments]):
         axes[override.get_key_element()] = _values(override)
-    points = [_point(point, parser, axes) for point in OmegaConf.to_container(master.sweep.points)]  # type: ignore[union-attr]
+    points = _points(master, parser, axes)
     swept = [key for key, values in axes.items() if len(values) > 1]
     compose = Composer(master, loader, parser)
     combinations = list(itertools.product(points or [[]], itertools.product(*axes.values())))
-    shown = [(*point, *(w for key, w in zip(axes, row, strict=True) if key in swept)) for point, row in combinations]
-    short = _short(dict.fromkeys(word.partition("=")[0] for varied in shown for word in varied))
+    telling = [(*point, *(w for key, w in zip(axes, row, strict=True) if key in swept)) for point, row in combinations]
+    short = _short(dict.fromkeys(word.partition("=")[0] for words in telling for word in words))
     jobs: dict[str, Planned] = {}
-    for (point, row), varied in zip(combinations, shown, strict=True):
+    for (point, row), words in zip(combinations, telling, strict=True):
         composed, science = compose((*row, *point))
+        varied = {short[key]: value for key, _, value in (word.partition("=") for word in words)}
         mark = digest(science)
+        slug = _safe("_".join(f"{key}-{value}" for key, value in varied.items()))
+        job = Planned((*row, *point), varied, f"{slug or 'single'}-{mark}", science, composed)
         if mark in jobs:
-            raise ConfigError(
-                f"{' '.join(varied) or 'sweep.points'}: computes what "
-                f"{' '.join(jobs[mark].varied) or 'another job'} computes; name each job once"
-            )
-        slug = _safe("_".join(f"{short[key]}-{value}" for key, _, value in (word.partition("=") for word in varied)))
-        folder = f"{slug or 'single'}-{mark}"
-        jobs[mark] = Planned((*row, *point), varied, folder, science, composed)
-    _, base = compose(())
+            again, first = job.title, jobs[mark].title
+            raise ConfigError(f"{again}: is there twice" if again == first else f"{again}: computes what {first} does")
+        jobs[mark] = job
+    _, base = compose(tuple(values[0] for values in axes.values() if len(values) == 1))
     different = {
         key
         for job in jobs.values()
@@ -107,27 +109,32 @@ class Composer:
 
     def __init__(self, master: DictConfig, loader: ConfigLoader, parser: OverridesParser) -> None:
         self.master, self.loader, self.parser = master, loader, parser
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
         self._is_group: dict[str, bool] = {}
 
-    def __call__(self, words: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
+    def __call__(self, words: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configuration of a job, without Hydra's node, and its science."""
         overrides = self.parser.parse_overrides(list(words))
         choices = tuple(str(o.input_line) for o in overrides if not self._is_plain(o))
         if choices not in self._composed:
-            self._composed[choices] = self.loader.load_sweep_config(self.master, list(choices))
-        config = copy.deepcopy(self._composed[choices])
+            self._composed[choices] = self._compose(choices)
+        hydra, job = self._composed[choices]
+        job = copy.deepcopy(job)
         try:
             for override in overrides:
                 if self._is_plain(override):
-                    OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+                    OmegaConf.update(job, override.key_or_group, override.value(), merge=True)
         except OmegaConfBaseException:  # Hydra says better what is wrong with it
-            config = self.loader.load_sweep_config(self.master, list(words))
-        HydraConfig.instance().set_config(config)  # what interpolations such as ${hydra:...} read
-        job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        container = OmegaConf.to_container(job, resolve=True)
-        science = {key: value for key, value in flatten(container).items() if is_scientific(key)}
-        return cast(DictConfig, OmegaConf.create(container)), science
+            hydra, job = self._compose(words)
+        HydraConfig.instance().cfg = hydra  # what interpolations such as ${hydra:...} read
+        container = cast(dict[str, Any], OmegaConf.to_container(job, resolve=True))
+        return container, {key: value for key, value in flatten(container).items() if is_scientific(key)}
+
+    def _compose(self, words: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+        """Hydra's node, and the rest."""
+        config = self.loader.load_sweep_config(self.master, list(words))
+        job = [str(key) for key in config if key != "hydra"]
+        return OmegaConf.masked_copy(config, "hydra"), OmegaConf.masked_copy(config, job)
 
     def _is_plain(self, override: Override) -> bool:
         """Whether it sets one key after the groups are chosen, which may then be chosen once."""
@@ -162,19 +169,22 @@ def _values(override: Override) -> list[str]:
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
-def _point(point: Any, parser: OverridesParser, axes: Mapping[str, list[str]]) -> list[str]:
-    """A checked element of ``sweep.points``."""
-    if not isinstance(point, list) or not all(isinstance(word, str) for word in point) or not point:
-        raise ConfigError(
-            f"sweep.points: expected lists of overrides, as in [['data.batch_size=16','seed=1']], found {point}"
-        )
-    for override in parser.parse_overrides(point):
-        key = override.get_key_element()
-        if override.is_sweep_override():
-            raise ConfigError(f"sweep.points: {override.input_line}: a point has one value for each key")
-        if key in axes:
-            raise ConfigError(f"{axes[key][0]}: the points of sweep.points set {key} too ({' '.join(point)})")
-    return point
+def _points(master: DictConfig, parser: OverridesParser, axes: Mapping[str, list[str]]) -> list[list[str]]:
+    """The elements of ``sweep.points``, checked."""
+    points = cast(dict[str, Any], OmegaConf.to_container(master.sweep, resolve=True))["points"]
+    shape = "expected lists of overrides, as in [['data.batch_size=16','seed=1'],['data.batch_size=32','seed=1']]"
+    if not isinstance(points, list):
+        raise ConfigError(f"sweep.points={points}: {shape}")
+    for point in points:
+        if not isinstance(point, list) or not point or not all(isinstance(word, str) for word in point):
+            raise ConfigError(f"sweep.points: {shape}, found {point}")
+        for override in parser.parse_overrides(point):
+            key = override.get_key_element()
+            if override.is_sweep_override():
+                raise ConfigError(f"sweep.points: {override.input_line}: a point has one value for each key")
+            if key in axes:
+                raise ConfigError(f"{axes[key][0]}: the points of sweep.points set {key} too ({' '.join(point)})")
+    return points
 
 
 def _short(keys: Iterable[str]) -> dict[str, str]:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import rich
 from rich.live import Live
@@ -20,7 +19,7 @@ from siamese import artifacts
 from siamese.config import RunError
 from siamese.sweep.job import stop
 from siamese.sweep.plan import Planned
-from siamese.sweep.states import State, state
+from siamese.sweep.states import State, recorded
 
 EVERY = 0.5  # seconds between two looks
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -85,15 +84,15 @@ class Watch(threading.Thread):
                 continue
             if status.get("state") == "running":
                 where = f"epoch {status['epoch']}" if "epoch" in status else "starting"
-                self._running[job.folder] = f"{title(job)}  {where}"
+                self._running[job.folder] = f"{job.title}  {where}"
                 continue
             self._running.pop(job.folder, None)
             self._ended.add(job.folder)
-            self._say(job, state(self.sweep / job.folder))
+            self._say(job, recorded(self.sweep / job.folder))
 
     def _say(self, job: Planned, found: State) -> None:
         place = self.total - len(self.jobs) + len(self._ended)
-        parts = [f"[{place}/{self.total}]", found.name, title(job), _time(found.seconds), _metric(found)]
+        parts = [f"[{place}/{self.total}]", found.name, job.title, _time(found.seconds), _metric(found)]
         parts += [found.says or "", self._left()]
         rich.get_console().print(
             Text("  ".join(part for part in parts if part), style=COLOURS.get(found.name, "")), soft_wrap=True
@@ -110,25 +109,22 @@ class Watch(threading.Thread):
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
 
-def title(job: Planned) -> str:
-    """A job by what tells it from the others."""
-    return " ".join(job.varied) or job.folder
-
-
 def table(jobs: Sequence[Planned], states: Mapping[str, State]) -> Table:
     """Every job with its state, its time of training and validation, and its main metric."""
     metrics = {found.metric[0] for found in states.values() if found.metric}
+    keys = list(dict.fromkeys(key for job in jobs for key in job.varied))
     out = Table(box=None, pad_edge=False, header_style="bold")
-    out.add_column("job", overflow="fold")
+    for key in keys or ["job"]:
+        out.add_column(key, justify="right" if keys else "left", overflow="fold")
     out.add_column("state")
     out.add_column("time", justify="right")
     out.add_column(" or ".join(sorted(metrics)) or "metric", justify="right")
     out.add_column("", overflow="fold")
     for job in jobs:
         found = states[job.folder]
-        value = f"{found.metric[1]:.4f}" if found.metric else "–"
-        cells: list[Any] = [Text(title(job)), Text(found.name, style=COLOURS.get(found.name, ""))]
-        out.add_row(*cells, _time(found.seconds) or "–", value, Text(found.says or ""))
+        cells = [Text(job.varied.get(key, "")) for key in keys] or [Text(job.title)]
+        cells += [Text(found.name, style=COLOURS.get(found.name, "")), Text(_time(found.seconds) or "–")]
+        out.add_row(*cells, f"{found.metric[1]:.4f}" if found.metric else "–", Text(found.says or ""))
     return out
 
 

@@ -37,14 +37,18 @@ class State:
 
 def state(directory: Path) -> State:
     """The state of the run in ``directory``."""
-    held = artifacts.holder(directory)
+    if (held := artifacts.holder(directory)) is not None:
+        return State("running", held, _seconds(directory))
+    return recorded(directory)
+
+
+def recorded(directory: Path) -> State:
+    """The same by what stands in the directory, whichever process still holds it."""
     try:
         status = artifacts.read_json(directory / "status.json")
     except RunError:
         status = {}
     name, says = str(status.get("state", "new")), status.get("error")
-    if held is not None:
-        return State("running", held, _seconds(directory))
     if name == "completed":
         try:
             summary = artifacts.read_json(directory / "summary.json")

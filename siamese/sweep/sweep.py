@@ -23,10 +23,11 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from siamese import artifacts
 from siamese.command_line import Interrupted
 from siamese.config import ConfigError, RunError, validate
-from siamese.schema import SCHEMA_VERSION
+from siamese.schema import SCHEMA_VERSION, Config
+from siamese.schema import Sweep as Settings
 from siamese.sweep.job import STOP, Job, quoted
 from siamese.sweep.plan import Plan, Planned, plan
-from siamese.sweep.progress import SIGNALS, Watch, table, title
+from siamese.sweep.progress import SIGNALS, Watch, table
 from siamese.sweep.states import State, state
 
 SWEEPS_OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
@@ -44,9 +45,9 @@ def sweep(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, c
     """
     HydraConfig.instance().set_config(master)
     planned = plan(words, params, master, context.config_loader)
-    if planned.jobs[0].composed.resume is not None:
-        raise ConfigError(f"resume={planned.jobs[0].composed.resume}: a sweep goes on with its own jobs; leave it out")
-    settings = validate(planned.jobs[0].composed).sweep
+    if (resumed := planned.jobs[0].composed["resume"]) is not None:
+        raise ConfigError(f"resume={resumed}: a sweep goes on with its own jobs; leave it out")
+    settings = _validated(planned.jobs[0]).sweep
     if settings.name is None:
         master.sweep.name = planned.name
     directory = Path(str(master.hydra.sweep.dir)).absolute()
@@ -55,16 +56,13 @@ def sweep(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, c
     states = {job.folder: state(directory / job.folder) for job in planned.jobs}
     todo = [job for job in planned.jobs if _is_due(states[job.folder], settings.rerun)]
     for job in todo:
-        try:
-            validate(job.composed)
-        except ConfigError as error:
-            raise ConfigError(f"{error} (in the job {title(job)})") from None
+        _validated(job)
     _claim(directory)
     try:
         _record(directory, planned, master)
         for job in planned.jobs:
             if states[job.folder].completed and job not in todo:
-                rich.get_console().print(f"finished before: {title(job)}", markup=False, highlight=False)
+                rich.get_console().print(f"finished before: {job.title}", markup=False, highlight=False)
         stopped = None
         if todo:
             if settings.rerun == "all":
@@ -85,6 +83,13 @@ def sweep(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, c
         raise RunError(
             f"{missing} of {len(states)} jobs did not complete{because}; train.log in each directory says more"
         )
+
+
+def _validated(job: Planned) -> Config:
+    try:
+        return validate(dict(job.composed))
+    except ConfigError as error:
+        raise ConfigError(f"{error} (in the job {job.title})") from None
 
 
 def _is_due(found: State, rerun: str) -> bool:
@@ -136,7 +141,12 @@ def _set_aside(directory: Path, jobs: Sequence[Planned]) -> None:
 
 
 def _launch(
-    planned: Plan, todo: Sequence[Planned], settings: Any, directory: Path, master: DictConfig, context: HydraContext
+    planned: Plan,
+    todo: Sequence[Planned],
+    settings: Settings,
+    directory: Path,
+    master: DictConfig,
+    context: HydraContext,
 ) -> str | None:
     """Have the launcher run ``todo``; why it stopped early, if it did."""
     task = Job(
@@ -155,7 +165,7 @@ def _launch(
     try:
         returned = launcher.launch([_overrides(job, directory, settings.isolate) for job in todo], 0)
         for job, result in zip(todo, returned, strict=True):
-            _tell_of_loss(title(job), result)
+            _tell_of_loss(job.title, result)
     except KeyboardInterrupt:
         return "interrupted"
     except (ConfigError, RunError):
