@@ -2,8 +2,8 @@
 and exits are real, its training is a sum.
 
 ``FAKE`` in the environment says, as JSON, how the job of a seed goes (``{"1": "raise"}``): raise, exit,
-kill (itself, with SIGKILL), hang (deaf to signals), fail at once, or slow. One that was gone on with
-does not misbehave again.
+kill (itself, with SIGKILL), orphan (kill what started it), hang (deaf to signals), fail at once, or slow. One
+that was gone on with does not misbehave again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def train(composed: DictConfig) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: stopped.append(number))
     run.status("running")
-    total, rows = float(config.seed), run.history()
+    total, rows, epoch = float(config.seed), run.history(), config.trainer.max_epochs
     if composed.resume is None:
         run.begin(config, {"device": {"threads": int(os.environ["OMP_NUM_THREADS"])}})
     else:
@@ -64,6 +64,9 @@ def train(composed: DictConfig) -> None:
                 os._exit(7)
             if epoch == 2 and way == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if epoch == 2 and way == "orphan":
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(0.2)
     except Interrupted:
         run.status("interrupted")
         raise

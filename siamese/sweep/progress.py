@@ -37,7 +37,7 @@ class Watch(threading.Thread):
         self.signals = 0
         self._over = threading.Event()
         self._began = time.monotonic()
-        self._before = {job.folder: self._written(job) for job in jobs}
+        self._seen = {job.folder: self._written(job) for job in jobs}
         self._running: dict[str, str] = {}
         self._ended: set[str] = set()
 
@@ -76,8 +76,10 @@ class Watch(threading.Thread):
 
     def _look(self) -> None:
         for job in self.jobs:
-            if job.folder in self._ended or self._written(job) == self._before[job.folder]:
+            written = self._written(job)
+            if written == self._seen[job.folder]:
                 continue
+            self._seen[job.folder] = written
             try:
                 status = artifacts.read_json(self.sweep / job.folder / "status.json")
             except RunError:
@@ -85,6 +87,7 @@ class Watch(threading.Thread):
             if status.get("state") == "running":
                 where = f"epoch {status['epoch']}" if "epoch" in status else "starting"
                 self._running[job.folder] = f"{job.title}  {where}"
+                self._ended.discard(job.folder)  # Ray and queues try again
                 continue
             self._running.pop(job.folder, None)
             self._ended.add(job.folder)

@@ -25,7 +25,7 @@ from siamese.command_line import Interrupted
 from siamese.config import ConfigError, RunError, validate
 from siamese.schema import SCHEMA_VERSION, Config
 from siamese.schema import Sweep as Settings
-from siamese.sweep.job import STOP, Job, quoted
+from siamese.sweep.job import PATIENCE, STOP, Job, quoted
 from siamese.sweep.plan import Plan, Planned, plan
 from siamese.sweep.progress import SIGNALS, Watch, table
 from siamese.sweep.states import State, state
@@ -171,14 +171,23 @@ def _launch(
     except (ConfigError, RunError):
         raise
     except Exception as error:  # whatever a launcher makes of a worker that was killed
-        print(f"the launcher gave up: {type(error).__name__}: {error}", file=sys.stderr)
-        return "the launcher gave up"
+        reason = str(error).strip().partition("\n")[0]
+        print(f"the launcher gave up: {type(error).__name__}: {reason}", file=sys.stderr)
+        _wait_for([directory / job.folder for job in todo])
+        return "the launcher gave up; the same command goes on"
     finally:
         watch.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     with contextlib.suppress(RunError):
         return str(artifacts.read_json(directory / STOP).get("reason"))
     return None
+
+
+def _wait_for(directories: Sequence[Path]) -> None:
+    """Give jobs whose parent is gone the time to save and stop."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and any(artifacts.holder(directory) for directory in directories):
+        time.sleep(0.2)
 
 
 def _tell_of_loss(name: str, result: JobReturn) -> None:
