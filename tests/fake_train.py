@@ -2,8 +2,8 @@
 and exits are real, its training is a sum.
 
 ``FAKE`` in the environment says, as JSON, how the job of a seed goes (``{"1": "raise"}``): raise, exit,
-kill (itself, with SIGKILL), orphan (kill what started it), hang (deaf to signals), fail at once, or slow. One
-that was gone on with does not misbehave again.
+kill (itself, with SIGKILL), orphan (kill what started it), requeue (tell that its time is nearly over),
+hang (deaf to signals), fail at once, or slow. One that was gone on with does not misbehave again.
 """
 
 from __future__ import annotations
@@ -64,6 +64,9 @@ def train(composed: DictConfig) -> None:
                 os._exit(7)
             if epoch == 2 and way == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if epoch == 2 and way == "requeue":  # what SLURM sends before the time is over
+                os.kill(os.getppid(), signal.SIGUSR2)
+                time.sleep(1)
             if epoch == 2 and way == "orphan":
                 os.kill(os.getppid(), signal.SIGKILL)
                 time.sleep(0.2)

@@ -8,6 +8,7 @@ import ctypes
 import gc
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,8 +150,9 @@ def stop(sweep: Path, reason: str) -> None:
 
 
 def quoted(path: Path) -> str:
-    """``path`` as the value of an override, whatever characters it has."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """``path`` as the value of an override, whatever characters it has (to Hydra, a backslash is one
+    unless a quote comes after it)."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), str(path)) + "'"
 
 
 def _tied_to(parent: int) -> Callable[[], None]:
