@@ -96,8 +96,14 @@ class Job:
     def _wait(self, child: subprocess.Popen[bytes], directory: Path) -> str | None:
         """Wait for ``child``, asking it to stop when it is time; why it was asked, if it was."""
         began = time.monotonic()
+        notice, noticed = signal.getsignal(signal.SIGUSR2), []  # submitit's: it requeues, and ends this process
+        if callable(notice):
+            signal.signal(signal.SIGUSR2, lambda number, frame: noticed.append(number))
         try:
             while child.poll() is None:
+                if noticed and callable(notice):
+                    _end(child, PATIENCE)  # which saves first
+                    notice(noticed.pop(), None)
                 if self.timeout is not None and time.monotonic() - began > self.timeout:
                     _end(child, min(PATIENCE, self.timeout))
                     return f"stopped after sweep.timeout={self.timeout:g} seconds"
@@ -108,6 +114,9 @@ class Job:
         except BaseException:  # the launcher itself is ended: Ctrl-C again, or a queue's time limit
             _end(child, PATIENCE)
             raise
+        finally:
+            if callable(notice):
+                signal.signal(signal.SIGUSR2, notice)
         return None
 
     def _environment(self, directory: Path) -> dict[str, str]:
