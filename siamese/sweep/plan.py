@@ -31,7 +31,8 @@ class Planned:
     Attributes:
         words: its overrides of the configuration, as one would type them after ``train.py``.
         varied: what tells it from the other jobs of the command: short names and values.
-        folder: the name of its run directory: what is varied, and a digest of its science.
+        folder: the name of its run directory: what is varied, and a digest of its science (and of
+            what else is varied).
         science: every scientific key of its composed configuration.
         composed: its configuration without Hydra's node.
     """
@@ -87,7 +88,8 @@ def plan(arguments: Sequence[str], params: Mapping[str, Any], master: DictConfig
     for (point, row), words in zip(combinations, telling, strict=True):
         composed, science = compose((*row, *point))
         varied = {short[key]: value for key, _, value in (word.partition("=") for word in words)}
-        mark = digest(science)
+        asked = {key: value for key, _, value in (word.partition("=") for word in words) if not is_scientific(key)}
+        mark = digest({**science, **asked})  # who varies a path or the workers means to
         slug = _safe("_".join(f"{key}-{value}" for key, value in varied.items()))
         job = Planned((*row, *point), varied, f"{slug or 'single'}-{mark}", science, composed)
         if mark in jobs:

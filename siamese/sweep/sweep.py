@@ -150,7 +150,7 @@ def _launch(
 ) -> str | None:
     """Have the launcher run ``todo``; why it stopped early, if it did."""
     task = Job(
-        command=(sys.executable, str(Path(sys.argv[0]).absolute())),
+        command=(sys.executable, str(Path(sys.argv[0]).absolute()), *_flags(master)),
         words={job.folder: (*_for_jobs(master), f"sweep.name={master.sweep.name}", *job.words) for job in todo},
         cwd=os.getcwd(),
         threads=_threads(master.hydra.launcher, len(todo)),
@@ -205,6 +205,12 @@ def _overrides(job: Planned, directory: Path, isolate: bool) -> list[str]:
         return [*words, "hydra.output_subdir=null", "hydra/job_logging=none"]
     resumed = [f"resume={quoted(directory / job.folder)}"] if artifacts.holds_a_run(directory / job.folder) else []
     return [*words, f"sweep.name={directory.name}", "callbacks.progress_bar=false", *resumed]
+
+
+def _flags(master: DictConfig) -> list[str]:
+    """Hydra's own flags of the command that a job needs too."""
+    sources = master.hydra.runtime.config_sources
+    return [word for one in sources if one.provider == "command-line" for word in ("--config-dir", str(one.path))]
 
 
 def _for_jobs(master: DictConfig) -> list[str]:
