@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -72,52 +72,24 @@ class Job:
     # -- in a process of its own ---------------------------------------------------------------
 
     def _run(self, directory: Path) -> None:
-        patience = time.monotonic() + PATIENCE
-        while artifacts.holder(directory) and time.monotonic() < patience:  # a process that is being stopped
+        until = time.monotonic() + PATIENCE
+        while artifacts.holder(directory) and time.monotonic() < until:  # a process that is being stopped
             time.sleep(POLL)
         if state(directory).name in ("completed", "running"):
             return
-        words = self.words[directory.name]
         where = "resume" if artifacts.holds_a_run(directory) else "hydra.run.dir"
-        with tempfile.TemporaryFile() as output:
-            child = subprocess.Popen(
-                [*self.command, *words, f"{where}={quoted(directory)}", "hydra.mode=RUN"],
-                cwd=self.cwd,
-                env={**os.environ, **self._environment(directory)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C is passed on once, not felt by all of them at once
-                preexec_fn=_tied_to(os.getpid()),
-            )
-            reason = self._wait(child, directory)
-            _report(directory, child, reason, output)
-
-    def _wait(self, child: subprocess.Popen[bytes], directory: Path) -> str | None:
-        """Wait for ``child``, asking it to stop when it is time; why it was asked, if it was."""
+        words = [*self.words[directory.name], f"{where}={quoted(directory)}", "hydra.mode=RUN"]
         began = time.monotonic()
-        notice, noticed = signal.getsignal(signal.SIGUSR2), []  # submitit's: it requeues, and ends this process
-        if callable(notice):
-            signal.signal(signal.SIGUSR2, lambda number, frame: noticed.append(number))
-        try:
-            while child.poll() is None:
-                if noticed and callable(notice):
-                    _end(child, PATIENCE)  # which saves first
-                    notice(noticed.pop(), None)
-                if self.timeout is not None and time.monotonic() - began > self.timeout:
-                    _end(child, min(PATIENCE, self.timeout))
-                    return f"stopped after sweep.timeout={self.timeout:g} seconds"
-                if (directory.parent / STOP).exists():
-                    _end(child, PATIENCE)
-                    return "interrupted"
-                time.sleep(POLL)
-        except BaseException:  # the launcher itself is ended: Ctrl-C again, or a queue's time limit
-            _end(child, PATIENCE)
-            raise
-        finally:
-            if callable(notice):
-                signal.signal(signal.SIGUSR2, notice)
-        return None
+
+        def asked() -> Ending | None:
+            if (directory.parent / STOP).exists():
+                return Ending("interrupted")
+            if self.timeout is not None and time.monotonic() - began > self.timeout:
+                return Ending("failed", f"stopped after sweep.timeout={self.timeout:g} seconds")
+            return None
+
+        patience = PATIENCE if self.timeout is None else min(PATIENCE, self.timeout)
+        run_apart([*self.command, *words], directory, self.cwd, self._environment(directory), asked, patience)
 
     def _environment(self, directory: Path) -> dict[str, str]:
         """How many threads the job may use: those it began with, or else those it is given."""
@@ -146,10 +118,70 @@ class Job:
             if _status(directory) == before:  # it came before the run could say so itself
                 is_ours = isinstance(error, (ConfigError, RunError))
                 said = str(error) if is_ours else f"{type(error).__name__}: {error}"
-                _say(directory, "failed", said, "" if is_ours else traceback.format_exc())
+                _say(directory, Ending("failed", said), "" if is_ours else traceback.format_exc())
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             _clean()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run is to end that is asked to, as its status.json shall say."""
+
+    state: str
+    error: str | None = None
+
+
+def run_apart(
+    command: Sequence[str],
+    directory: Path,
+    cwd: str,
+    environment: Mapping[str, str],
+    asked: Callable[[], Ending | None],
+    patience: float = PATIENCE,
+) -> None:
+    """Run ``command``, which is train.py in ``directory``, in a process of its own, and say in the
+    directory how it ended where it could not.
+
+    Args:
+        asked: looked at ten times a second; an ending asks the process to save and stop.
+        patience: seconds until a process that was asked is killed.
+    """
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C is passed on once, not felt by all of them at once
+            preexec_fn=_tied_to(os.getpid()),
+        )
+        _report(directory, child, _wait(child, asked, patience), output)
+
+
+def _wait(child: subprocess.Popen[bytes], asked: Callable[[], Ending | None], patience: float) -> Ending | None:
+    """Wait for ``child`` to end, or to be asked to and to end; how it was asked, if it was."""
+    notice, noticed = signal.getsignal(signal.SIGUSR2), []  # submitit's: it requeues, and ends this process
+    if callable(notice):
+        signal.signal(signal.SIGUSR2, lambda number, frame: noticed.append(number))
+    try:
+        while child.poll() is None:
+            if (ending := asked()) is not None:
+                _end(child, patience)
+                return ending
+            if noticed and callable(notice):
+                _end(child, patience)  # which saves first
+                notice(noticed.pop(), None)
+            time.sleep(POLL)
+    except BaseException:  # the launcher itself is ended: Ctrl-C again, or a queue's time limit
+        _end(child, patience)
+        raise
+    finally:
+        if callable(notice):
+            signal.signal(signal.SIGUSR2, notice)
+    return None
 
 
 def stop(sweep: Path, reason: str) -> None:
@@ -192,34 +224,35 @@ def _end(child: subprocess.Popen[bytes], patience: float) -> None:
             return
 
 
-def _report(directory: Path, child: subprocess.Popen[bytes], reason: str | None, output: IO[bytes]) -> None:
+def _report(directory: Path, child: subprocess.Popen[bytes], asked: Ending | None, output: IO[bytes]) -> None:
     """Say in the directory how the job ended, where its process could not."""
     if child.returncode == 0:
         return
     said = _status(directory)
     spoke = said.get("pid") == child.pid and said.get("state") in ("failed", "interrupted")
-    if spoke and (reason is None or reason == "interrupted"):
+    if spoke and (asked is None or asked.error is None):
         return
     output.seek(0)
     text = output.read().decode(errors="replace")
-    if reason == "interrupted":
-        _say(directory, "interrupted", None, "" if spoke else text)
-        return
-    if reason is None and child.returncode < 0:
-        number = -child.returncode
-        reason = f"killed by {signal.Signals(number).name} (signal {number})"
-        reason += "; often for want of memory" if number == signal.SIGKILL else ""
-    last = (text.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
-    _say(directory, "failed", reason or last.removeprefix("error: "), "" if spoke else text)
+    _say(directory, asked or _death(child.returncode, text), "" if spoke else text)
 
 
-def _say(directory: Path, name: str, error: str | None, output: str) -> None:
+def _death(status: int, text: str) -> Ending:
+    """How a process ended that printed ``text`` and left with ``status``."""
+    if status < 0:
+        why = f"killed by {signal.Signals(-status).name} (signal {-status})"
+        return Ending("failed", f"{why}; often for want of memory" if -status == signal.SIGKILL else why)
+    last = (text.strip().splitlines() or [f"exit status {status}"])[-1]
+    return Ending("failed", last.removeprefix("error: "))
+
+
+def _say(directory: Path, ending: Ending, output: str) -> None:
     try:
         run = RunDirectory(directory)
     except ConfigError:  # another process has it, and speaks for it
         return
     try:
-        run.died(name, error, output)
+        run.died(ending.state, ending.error, output)
     finally:
         artifacts.release(directory)
 
