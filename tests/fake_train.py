@@ -79,7 +79,7 @@ def train(composed: DictConfig) -> None:
         run.status("failed", error=f"ValueError: {error}")
         raise
     entry: dict[str, Any] = {"value": total, "split": "test", "epoch": epoch, "direction": "max"}
-    run.summary({"test/auc": entry})
+    run.summary({"val/auc": {**entry, "split": "validation"}, "test/auc": entry})
     run.status("completed")
 
 

@@ -190,6 +190,11 @@ def stop(sweep: Path, reason: str) -> None:
         artifacts.write_json(sweep / STOP, {"reason": reason})
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def quoted(path: Path) -> str:
     """``path`` as the value of an override, whatever characters it has (to Hydra, a backslash is one
     unless a quote comes after it)."""

@@ -25,7 +25,7 @@ from siamese.command_line import Interrupted
 from siamese.config import ConfigError, RunError, validate
 from siamese.schema import SCHEMA_VERSION, Config
 from siamese.schema import Sweep as Settings
-from siamese.sweep.job import PATIENCE, STOP, Job, quoted
+from siamese.sweep.job import PATIENCE, STOP, Job, cores, quoted
 from siamese.sweep.plan import Plan, Planned, plan
 from siamese.sweep.progress import SIGNALS, Watch, table
 from siamese.sweep.states import State, state
@@ -223,7 +223,6 @@ def _threads(launcher: DictConfig, jobs: int) -> int | None:
     the launcher's machines, or OMP_NUM_THREADS, say how many."""
     if "OMP_NUM_THREADS" in os.environ:
         return None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     kind = str(launcher._target_).rpartition(".")[2]
     if kind == "RayLauncher":
         return max(1, int(launcher.remote.num_cpus))
@@ -232,10 +231,10 @@ def _threads(launcher: DictConfig, jobs: int) -> int | None:
     if kind == "LocalLauncher":  # submitit starts them all
         at_once = jobs
     elif kind == "JoblibLauncher":
-        at_once = min(jobs, launcher.n_jobs if launcher.n_jobs > 0 else max(1, cores + 1 + launcher.n_jobs))
+        at_once = min(jobs, launcher.n_jobs if launcher.n_jobs > 0 else max(1, cores() + 1 + launcher.n_jobs))
     else:
         at_once = 1
-    threads = max(1, cores // at_once)
-    if at_once > cores:
-        print(f"warning: {at_once} jobs at once on {cores} cores; each has {threads} thread", file=sys.stderr)
+    threads = max(1, cores() // at_once)
+    if at_once > cores():
+        print(f"warning: {at_once} jobs at once on {cores()} cores; each has {threads} thread", file=sys.stderr)
     return threads
