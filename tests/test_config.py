@@ -19,7 +19,9 @@ from siamese.config import ConfigError, check_targets, flatten, to_dict, validat
 from siamese.schema import CHECKS, Config, is_scientific, schema
 
 OPTIONS = sorted(
-    (file.parent.name, file.stem) for file in (ROOT / "conf").glob("*/*.yaml") if file.parent.name != "hydra"
+    (file.parent.name, file.stem)
+    for file in (ROOT / "conf").glob("*/*.yaml")
+    if file.parent.name not in ("hydra", "search")
 )
 COMPLETING = {("data", "image_folder"): ["data.root=somewhere"]}  # what an option leaves to the user
 

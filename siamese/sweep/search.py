@@ -90,6 +90,9 @@ def read(path: Path, words: Sequence[str]) -> Study:
             values.keys() == {"choices"} and isinstance(values["choices"], list) and values["choices"]
         ):
             raise ConfigError(f"{path}: space.{key}={values}: expected low and high (log, step, or), or choices")
+    for word in study.train:
+        if (key := word.lstrip("+~").partition("=")[0]) in study.space:
+            raise ConfigError(f"{word}: the space of {path} sets {key} too")
     if not study.space:
         raise ConfigError(f"{path}: space is empty; expected what to search over")
     _check(study)
@@ -299,7 +302,9 @@ class Search:
             table.add_row(self.folder(trial).name, f"{trial.value:.4f}", tried)
         console.print(table)
         if len(complete) > 1:
-            mattered = optuna.importance.get_param_importances(self.study)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of trials too few or too alike to tell
+                mattered = optuna.importance.get_param_importances(self.study)
             table = Table(title="importances", box=None, pad_edge=False, title_justify="left")
             table.add_column("key")
             table.add_column("share", justify="right")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -60,9 +61,11 @@ def slices(trials: Sequence[FrozenTrial], metric: str) -> Figure:
             axes.set_xticks(range(len(kind.choices)), [str(choice) for choice in kind.choices])
             axes.set_xlim(-0.5, len(kind.choices) - 0.5)
             x = [kind.choices.index(value) for value in x]
-        elif isinstance(kind, (FloatDistribution, IntDistribution)) and kind.log:
-            axes.set_xscale("log")
-        axes.scatter(x, [t.value for t in having], s=14, color=BLUE, alpha=0.7)
+        elif isinstance(kind, (FloatDistribution, IntDistribution)):
+            axes.set_xscale("log" if kind.log else "linear")
+            axes.set_xlim(kind.low, kind.high)
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.scatter(x, [t.value for t in having], s=14, color=BLUE, alpha=0.7, clip_on=False)
         axes.set_xlabel(key)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(kinds) :]:
