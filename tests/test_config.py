@@ -45,7 +45,9 @@ def test_every_option_composes_validates_and_fits_its_target(group: str, option:
 
 
 def test_there_is_an_option_of_every_documented_group() -> None:
-    documented = "data model loss optimizer scheduler device trainer callbacks logger experiment debug accumulation"
+    documented = (
+        "data model loss optimizer scheduler device trainer callbacks logger experiment debug accumulation sweep"
+    )
     assert set(documented.split()) <= {group for group, _ in OPTIONS}
 
 
