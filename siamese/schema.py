@@ -78,6 +78,15 @@ class Callbacks:
 @dataclass(frozen=True)
 class Evaluation:
     koleo_embeddings: int = 192
+    every: int | None = None
+    coverage: float = 0.5
+    distance_threshold: float | None = None
+    spread_images: int | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    format: str = "png"
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,7 @@ class Config:
     trainer: Trainer = field(default_factory=Trainer)
     callbacks: Callbacks = field(default_factory=Callbacks)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    figures: Figures = field(default_factory=Figures)
     logger: dict[str, Any] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
 
@@ -120,7 +130,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "loss": (),
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
-    "logger": (),
+    "logger": ("run",),
 }
 OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
 # Keys of those groups that are ours, not the target's.
@@ -139,6 +149,8 @@ NOT_SCIENTIFIC = (
     "logger",
     "callbacks",
     "sweep",
+    "evaluation.every",
+    "figures",
     "device.accelerator",
     "device.strategy",
     "device.channels_last",
@@ -223,6 +235,11 @@ CHECKS: dict[str, Check] = {
     ),
     "sweep.rerun": _one_of("failed", "all", "none"),
     "sweep.timeout": _above(0),
+    "evaluation.every": _at_least(1),
+    "evaluation.coverage": _between(0, 1),
+    "evaluation.distance_threshold": _above(0),
+    "evaluation.spread_images": _at_least(2),
+    "figures.format": _one_of("png", "svg", "pdf"),
 }
 
 

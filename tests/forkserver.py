@@ -8,6 +8,7 @@ takes; its exit status is answered. How it is to be killed, where it is, :mod:`k
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +80,21 @@ def _become(order: dict[str, Any]) -> None:
     sys.argv = order["argv"]
     if "place" in order:
         importlib.import_module("killer").die_at(order["place"], order["nth"], order.get("signal", signal.SIGKILL))
-    runpy.run_path(script, run_name="__main__")
-    sys.exit(0)
+    status: object = 0
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as asked:
+        status = asked.code or 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    if not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # taking down all that was imported would take longer than most commands
 
 
 def _ended(child: int, order: dict[str, Any]) -> int:
