@@ -110,7 +110,8 @@ def test_the_name_of_a_sweep_is_that_of_what_it_varies_and_of_what_it_does_not()
     assert planned(*words).name == planned("seed=0,1,2,3", "data=digits").name
     assert planned(*words).name.startswith("seed-")
     assert planned(*words, "optimizer.lr=0.1").name != planned(*words).name
-    assert planned("seed=1").name.startswith("single-")
+    assert planned("seed=1", "trainer.max_epochs=2").name.startswith("seed_max_epochs-")
+    assert planned("data.root=elsewhere").name.startswith("single-")
 
 
 CHOICES = st.fixed_dictionaries(

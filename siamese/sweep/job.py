@@ -30,6 +30,7 @@ from siamese.config import ConfigError, RunError
 from siamese.sweep.states import state
 
 PATIENCE = 20.0  # seconds for a job that was asked to stop, or whose last process has not ended
+IMPATIENCE = 2.0  # the same, once it is asked again
 POLL = 0.1
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 STOP = "stop.json"  # in the sweep's directory: why no job is to begin, and those that run are to stop
@@ -175,8 +176,8 @@ def _wait(child: subprocess.Popen[bytes], asked: Callable[[], Ending | None], pa
                 _end(child, patience)  # which saves first
                 notice(noticed.pop(), None)
             time.sleep(POLL)
-    except BaseException:  # the launcher itself is ended: Ctrl-C again, or a queue's time limit
-        _end(child, patience)
+    except BaseException:  # the launcher itself is ended, as by a second Ctrl-C
+        _end(child, IMPATIENCE)
         raise
     finally:
         if callable(notice):

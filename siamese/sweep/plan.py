@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from siamese.config import ConfigError, flatten
 from siamese.schema import is_scientific
 
+UNSAID = ("sweep", "experiment")  # what a job does not repeat in its name
 LONGEST = 100  # characters of the readable part of a directory's name
 
 
@@ -42,6 +43,11 @@ class Planned:
     folder: str
     science: Mapping[str, Any]
     composed: Mapping[str, Any]
+
+    @property
+    def mark(self) -> str:
+        """What the folder ends with, whatever else a command varies."""
+        return self.folder.rpartition("-")[2]
 
     @property
     def title(self) -> str:
@@ -80,6 +86,8 @@ def plan(arguments: Sequence[str], params: Mapping[str, Any], master: DictConfig
         axes[override.get_key_element()] = _values(override)
     points = _points(master, parser, axes)
     swept = [key for key, values in axes.items() if len(values) > 1]
+    if not swept and not points:  # a single job is told by all that is said of it
+        swept = [key for key in axes if is_scientific(key) and key not in UNSAID]
     compose = Composer(master, loader, parser)
     combinations = list(itertools.product(points or [[]], itertools.product(*axes.values())))
     telling = [(*point, *(w for key, w in zip(axes, row, strict=True) if key in swept)) for point, row in combinations]

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def sweep(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, c
     directory = Path(str(master.hydra.sweep.dir)).absolute()
     with read_write(master.hydra.sweep):
         master.hydra.sweep.dir = str(directory)  # also where a launcher on another machine reads it
+    planned = _where_they_are(planned, directory)
     states = {job.folder: state(directory / job.folder) for job in planned.jobs}
     todo = [job for job in planned.jobs if _is_due(states[job.folder], settings.rerun)]
     for job in todo:
@@ -83,6 +85,12 @@ def sweep(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, c
         raise RunError(
             f"{missing} of {len(states)} jobs did not complete{because}; train.log in each directory says more"
         )
+
+
+def _where_they_are(planned: Plan, directory: Path) -> Plan:
+    """The same jobs, in the folders that an earlier command, which may vary other keys, made for them."""
+    made = {path.name.rpartition("-")[2]: path.name for path in directory.glob("[!.]*-*") if path.is_dir()}
+    return replace(planned, jobs=[replace(job, folder=made.get(job.mark, job.folder)) for job in planned.jobs])
 
 
 def _validated(job: Planned) -> Config:
@@ -163,7 +171,9 @@ def _launch(
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # and so in all processes that come of it
     watch.start()
     try:
-        returned = launcher.launch([_overrides(job, directory, settings.isolate) for job in todo], 0)
+        returned = launcher.launch(
+            [_overrides(job, directory, str(master.sweep.name), settings.isolate) for job in todo], 0
+        )
         for job, result in zip(todo, returned, strict=True):
             _tell_of_loss(job.title, result)
     except KeyboardInterrupt:
@@ -197,14 +207,14 @@ def _tell_of_loss(name: str, result: JobReturn) -> None:
         print(f"{name}: {''.join(traceback.format_exception(lost)).strip()}", file=sys.stderr)
 
 
-def _overrides(job: Planned, directory: Path, isolate: bool) -> list[str]:
+def _overrides(job: Planned, directory: Path, name: str, isolate: bool) -> list[str]:
     """What the launcher composes for a job. In a process of its own, train.py writes the directory;
     in the launcher's, Hydra does."""
     words = [*job.words, f"hydra.sweep.dir={quoted(directory)}", f"hydra.sweep.subdir={job.folder}"]
     if isolate:
         return [*words, "hydra.output_subdir=null", "hydra/job_logging=none"]
     resumed = [f"resume={quoted(directory / job.folder)}"] if artifacts.holds_a_run(directory / job.folder) else []
-    return [*words, f"sweep.name={directory.name}", "callbacks.progress_bar=false", *resumed]
+    return [*words, f"sweep.name={name}", "callbacks.progress_bar=false", *resumed]
 
 
 def _flags(master: DictConfig) -> list[str]:
