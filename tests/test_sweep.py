@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -63,7 +64,8 @@ def start(sweeps: Path, *words: str, ways: dict[int, str]) -> subprocess.Popen[s
 
 def runs(sweep: Path) -> dict[int, Path]:
     """The run directories of a sweep by seed."""
-    return {int(path.name.split("-")[1]): path for path in sorted(sweep.glob("seed-*"))}
+    found = {re.search(r"seed-(\d+)", path.name): path for path in sorted(sweep.glob("[!.]*-*"))}
+    return {int(seed[1]): path for seed, path in found.items() if seed}
 
 
 def states(sweep: Path) -> dict[int, str]:
