@@ -25,7 +25,8 @@ def main(words: list[str]) -> None:
             "expected a study file first, as in: python scripts/tune.py conf/search/study.yaml n_trials=100"
         )
     try:
-        from siamese.sweep.search import Search, read
+        from siamese.sweep.search import Search
+        from siamese.sweep.study import read
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed; pip install optuna") from None
     search = Search(read(Path(words[0]), words[1:]), (sys.executable, str(ROOT / "train.py")))

@@ -8,19 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import yaml
-from conftest import ROOT, Cli
+from conftest import ROOT, Cli, wait_for
 from PIL import Image
 
 from siamese.config import ConfigError
-from siamese.sweep.search import Search, draw, read
+from siamese.sweep.search import Search
 from siamese.sweep.states import state
+from siamese.sweep.study import draw, read
 
 FILE = ROOT / "conf" / "search" / "study.yaml"
 SEARCH = """
@@ -28,7 +28,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from siamese.command_line import errors_in_one_line
-from siamese.sweep.search import Search, read
+from siamese.sweep.search import Search
+from siamese.sweep.study import read
 with errors_in_one_line():
     search = Search(read(Path(sys.argv[1]), sys.argv[2:]), (sys.executable, "tests/fake_train.py"))
     search.run()
@@ -68,14 +69,6 @@ def start(script: Path, study: Path, *words: str, ways: dict[int, str] | None = 
 
 def trials(study: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="tiny", storage=f"sqlite:///{study.parent / 'tiny' / 'study.db'}").trials
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    ends = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 def test_a_search_that_is_killed_and_stopped_goes_on_to_its_end(study: Path, script: Path) -> None:

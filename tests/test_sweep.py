@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Cli
+from conftest import ROOT, Cli, wait_for
 
 from siamese import artifacts
 from siamese.sweep.job import Job
@@ -83,14 +83,6 @@ def expected(seed: int, epochs: int = 3) -> float:
     for epoch in range(1, epochs + 1):
         total += 1 / epoch
     return total
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    ends = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 def at_epoch(sweep: Path, seed: int, epoch: int) -> Callable[[], bool]:
