@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -37,11 +36,16 @@ def sweeps(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fake(cli: Cli, sweeps: Path) -> Cli:
+def fake(sweeps: Path) -> Cli:
     """``fake(*words, ways={1: "raise"})``: a sweep named x of fake jobs of 3 epochs, seed 1 going wrong."""
 
-    def run(*words: str, ways: dict[int, str] | None = None, **keywords: Any) -> subprocess.CompletedProcess[str]:
-        return cli(FAKE, "-m", *command(sweeps), *words, FAKE=json.dumps(ways or {}), **keywords)
+    def run(
+        *words: str, ways: dict[int, str] | None = None, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        process = start(sweeps, *words, ways=ways or {}, **environment)
+        stdout, stderr = process.communicate(timeout=200)
+        assert process.returncode == 0 or not check, f"{stdout}\n{stderr}"
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run
 
@@ -51,11 +55,11 @@ def command(sweeps: Path) -> list[str]:
     return [f"hydra.sweep.dir='{escaped}/${{sweep.name}}'", "sweep.name=x", "trainer.max_epochs=3"]
 
 
-def start(sweeps: Path, *words: str, ways: dict[int, str]) -> subprocess.Popen[str]:
+def start(sweeps: Path, *words: str, ways: dict[int, str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, FAKE, "-m", *command(sweeps), *words],
         cwd=ROOT,
-        env={**os.environ, "FAKE": json.dumps(ways), "COLUMNS": "200"},
+        env={**os.environ, "FAKE": json.dumps(ways), "COLUMNS": "200", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
