@@ -169,6 +169,7 @@ def _launch(
     launcher = Plugins.instance().instantiate_launcher(context, task, master)
     watch = Watch(directory, todo, len(planned.jobs))
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # and so in all processes that come of it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
     watch.start()
     try:
         returned = launcher.launch(
@@ -187,6 +188,7 @@ def _launch(
         return "the launcher gave up; the same command goes on"
     finally:
         watch.close()
+        signal.signal(signal.SIGINT, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     with contextlib.suppress(RunError):
         return str(artifacts.read_json(directory / STOP).get("reason"))
