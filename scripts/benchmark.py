@@ -33,6 +33,7 @@ from typing import Any
 os.environ.setdefault(HUGE_PAGES := "THP_MEM_ALLOC_ENABLE", "1")  # as train.py does, before torch reads it
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 import torchvision
 from hydra import compose, initialize_config_dir
@@ -51,7 +52,7 @@ from siamese.callbacks import Recorder  # noqa: E402
 from siamese.checkpoints import Checkpoints, StopRequest  # noqa: E402
 from siamese.config import validate  # noqa: E402
 from siamese.data import Batch, LabelledImages, TripletData, load  # noqa: E402
-from siamese.run import build, make_trainer  # noqa: E402
+from siamese.run import build, make, make_trainer, split_data  # noqa: E402
 from siamese.schema import Config  # noqa: E402
 
 BATCH, NOTEBOOK_TRIPLETS, STEPS_A_TURN = 64, 2048, 3
@@ -125,7 +126,7 @@ class Ours:
 
     def __init__(self, source: LabelledImages, config: Config) -> None:
         torch.manual_seed(config.seed)
-        self.data = TripletData(source, config.data, config.seed)
+        self.data = split_data(config, source)
         self.module = build(config, self.data)
         self.optimizer = self.module.make_optimizer(self.module.parameters())
         mixed = config.device.precision == "bf16-mixed"
@@ -190,7 +191,7 @@ def seconds_a_step(loop: Ours | Notebook) -> float:
 @cache
 def notebook(setup: Setup) -> Notebook:
     data = TripletData(setup.source, setup.config("device=cpu").data, seed=0)
-    return Notebook(setup.source.images[data.epoch(0).triplets[:NOTEBOOK_TRIPLETS]] / 255, data.mean, data.std)
+    return Notebook(setup.source.images[data.epoch(0).items[:NOTEBOOK_TRIPLETS]] / 255, data.mean, data.std)
 
 
 def notebook_seconds(setup: Setup) -> float:
@@ -207,7 +208,7 @@ def against_notebook(device: str, target: float, setup: Setup) -> list[dict[str,
         pool.submit(notebook_seconds, there).result()  # the process starts here
         os.environ[HUGE_PAGES] = "1"
         ours = Ours(setup.source, setup.config(f"device={device}"))
-        sides = {
+        sides: dict[str, Callable[[], float]] = {
             "notebook": lambda: pool.submit(notebook_seconds, there).result(),
             "ours": partial(seconds_a_step, ours),
         }
@@ -219,7 +220,7 @@ def against_notebook(device: str, target: float, setup: Setup) -> list[dict[str,
 def fitted_epoch(source: LabelledImages, config: Config) -> float:
     """Seconds from the begin of the epoch to the end of fit: steps, validation, metrics and checkpoint."""
     torch.manual_seed(config.seed)
-    data = TripletData(source, config.data, config.seed)
+    data = split_data(config, source)
     module, began = build(config, data), list[float]()
     clock = LambdaCallback(on_train_epoch_start=lambda *_: began.append(time.perf_counter()))
     with tempfile.TemporaryDirectory() as folder, StopRequest() as stop:
@@ -253,7 +254,104 @@ def epoch(setup: Setup) -> list[dict[str, Any]]:
     return [result(what, "×", paired_ratios(samples["fit"], samples["bare"]), "≤", 1.03, **samples)]
 
 
+def losses(setup: Setup) -> list[dict[str, Any]]:
+    """A forward and a backward pass of each loss of ours against the nearest of pytorch-metric-learning, and
+    the memory of KoLeo over 16,384 embeddings."""
+    import loss_speed
+
+    found = []
+    for name in loss_speed.RELATIVES:
+        samples = interleaved(loss_speed.sides(name), setup.repeats)
+        if "library" in samples:
+            ratios = paired_ratios(samples["ours"], samples["library"])
+            found.append(result(f"{name}, time of the nearest library loss's", "×", ratios, "<", 2, **samples))
+        else:
+            found.append(result(f"{name}, time", "s", samples["ours"], "<", None, **samples))
+    peaks = interleaved({"imports": partial(peak_bytes, "-c", IMPORTS), "koleo": partial(peak_bytes, "-c", KOLEO)}, 1)
+    more = [b - a for a, b in zip(peaks["imports"], peaks["koleo"], strict=True)]
+    found.append(result("peak of KoLeo, N = 16,384, with its gradient", "bytes", more, "<", 1e9, **peaks))
+    return found
+
+
+KOLEO = """
+import torch
+from siamese.losses import koleo
+koleo(torch.randn(16384, 128, requires_grad=True)).backward()
+"""
+
+
+WINDOWS, IN_WINDOW, LARGE_WINDOW = (1, 2, 4, 8, 16), 16, 4096
+
+
+def window_words(mode: str, window: int) -> tuple[str, ...]:
+    """train.py's words for ``window`` micro-batches of IN_WINDOW triplets, or all of them at once (``full``)."""
+    cut, batch = (1, IN_WINDOW * window) if mode == "full" else (window, IN_WINDOW)
+    kind = "naive" if mode == "full" else mode
+    many = (f"data.batch_size={batch}", f"trainer.accumulate_grad_batches={cut}", f"trainer.limit_train_batches={cut}")
+    return ("device=cpu", "loss=triplet_koleo", f"accumulation={kind}", *many)
+
+
+def window_seconds(source: LabelledImages, config: Config) -> float:
+    """Seconds of one optimizer step through Lightning, from its first micro-batch to the end of its last."""
+    torch.manual_seed(config.seed)
+    data = split_data(config, source)
+    times = list[float]()
+    clock = {
+        hook: lambda *_: times.append(time.perf_counter()) for hook in ("on_train_batch_start", "on_train_batch_end")
+    }
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        accumulate_grad_batches=config.trainer.accumulate_grad_batches,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        callbacks=[LambdaCallback(**clock)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(build(config, data), datamodule=data)
+    return times[-1] - times[0]
+
+
+def accumulation(setup: Setup) -> list[dict[str, Any]]:
+    """A window through exact accumulation and as one full batch, in times of naive; and the peak memory of each."""
+    found = []
+    for window in WINDOWS:
+        configs = {mode: setup.config(*window_words(mode, window)) for mode in ("naive", "exact", "full")}
+        sides = {mode: partial(window_seconds, setup.source, config) for mode, config in configs.items()}
+        samples = interleaved(sides, setup.repeats)
+        of = f"a window of {window} × {IN_WINDOW} triplets"
+        for mode, target in (("exact", 1.35), ("full", None)):
+            ratios = paired_ratios(samples[mode], samples["naive"])
+            found.append(result(f"time of {of}, {mode}, of naive's", "×", ratios, "≤", target, **samples))
+        for mode in configs:
+            peak = peak_bytes("-c", ONE_WINDOW, *setup.words(*window_words(mode, window)))
+            found.append(result(f"peak of a process with {of}, {mode}", "bytes", [peak], "<", None))
+    return found
+
+
+def large_window(setup: Setup) -> list[dict[str, Any]]:
+    """A whole train.py run with windows of 4,096 triplets, exact, its imports and images included."""
+    window = LARGE_WINDOW // BATCH
+    many = (f"trainer.accumulate_grad_batches={window}", f"trainer.limit_train_batches={window}")
+    words = ("device=cpu", "loss=triplet_koleo", "accumulation=exact", *many)
+    with tempfile.TemporaryDirectory() as folder:
+        peak = peak_bytes("-c", TRAINS, *setup.words(*words, f"hydra.run.dir={folder}/run"))
+    return [result(f"peak of train.py with a window of {LARGE_WINDOW:,} triplets, exact", "bytes", [peak], "<", 2e9)]
+
+
 IMPORTS = "import torch, pytorch_lightning"
+# One optimizer step of a configuration, in a process of its own.
+ONE_WINDOW = """
+import sys
+sys.path.append("scripts")
+import benchmark
+root = next((word.partition("=")[2] for word in sys.argv if word.startswith("data.root=")), None)
+setup = benchmark.Setup(1, 1, root and benchmark.Path(root))
+benchmark.window_seconds(setup.source, setup.config(*sys.argv[1:]))
+"""
 # train.py as it is, but that without a folder of images its loader hands out random ones.
 TRAINS = """
 import runpy, sys
@@ -305,11 +403,38 @@ def startup(setup: Setup) -> list[dict[str, Any]]:
     return [result(f"python train.py {name}", "s", found[name], "<", targets[name]) for name in found]
 
 
+def models(setup: Setup) -> list[dict[str, Any]]:
+    """Every model from random weights: its parameters, what its backbone ends with, and the forward time."""
+    images = torch.randint(256, (BATCH, 3, 32, 32), dtype=torch.uint8)
+    sides: dict[str, Callable[[], float]] = {}
+    for file in sorted((ROOT / "conf" / "model").glob("*.yaml")):
+        config = setup.config(f"model={file.stem}", "device=cpu")
+        net = make("model", config.model, mean=[0.5] * 3, std=[0.5] * 3, image_size=32).eval()
+        net = net.to(memory_format=torch.channels_last)
+        ends = "×".join(map(str, net.backbone(torch.zeros(1, 3, 32, 32)).shape[1:]))
+        parameters = sum(p.numel() for p in net.parameters())
+        sides[f"{file.stem}: {parameters:,} parameters, {ends}"] = partial(seconds_forward, net, images)
+    samples = interleaved(sides, setup.repeats)
+    return [result(f"{what}; forward of {BATCH} images", "s", found, "<", None) for what, found in samples.items()]
+
+
+@torch.inference_mode()
+def seconds_forward(net: nn.Module, images: Tensor) -> float:
+    """Seconds to embed ``images`` once."""
+    began = time.perf_counter()
+    net(images)
+    return time.perf_counter() - began
+
+
 MEASUREMENTS: dict[str, tuple[Callable[[Setup], list[dict[str, Any]]], str]] = {
     "step": (partial(against_notebook, "cpu", 1.25), "a float32 training step of VGG11 against the notebook's"),
     "step_bf16": (partial(against_notebook, "cpu_bf16", 2.2), "a bf16-mixed step against the notebook's float32 one"),
     "epoch": (epoch, "an epoch through train.py's path against a bare loop, both with validation"),
+    "losses": (losses, "losses over 1,024 embeddings against pytorch-metric-learning's; KoLeo's memory"),
     "memory": (memory, "peak of a whole train.py run on 50,000 images beyond its imports"),
+    "models": (models, "parameters, feature map and forward time of every model for 32x32 images"),
+    "accumulation": (accumulation, "windows of 1 to 16 micro-batches: exact and one full batch against naive"),
+    "large_window": (large_window, "peak of a train.py run with windows of 4,096 triplets"),
     "startup": (startup, "python train.py --cfg job, and --help"),
 }
 
@@ -351,7 +476,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    lines = [f"  {name:10} {what}" for name, (_, what) in MEASUREMENTS.items()]
+    lines = [f"  {name:12} {what}" for name, (_, what) in MEASUREMENTS.items()]
     epilog = "\n".join(["measurements:", *lines, "", JSON_SHAPE])
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=epilog, formatter_class=style)

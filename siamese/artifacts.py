@@ -48,7 +48,20 @@ PACKAGES = (
     "matplotlib",
 )
 TEMPORARY = ".tmp~"
+LEADER = "SIAMESE_LEADER"  # the process that trains on the first of several devices, for those it starts
+_FOLLOWS = os.environ.get(LEADER) == str(os.getppid())
 _locks: dict[Path, int] = {}  # file descriptors of the run directories that this process holds
+
+
+def lead() -> None:
+    """Let the processes that this one starts know whose they are."""
+    os.environ[LEADER] = str(os.getpid())
+
+
+def follows() -> bool:
+    """Whether this process trains on another device than the first of a run. It writes nothing: the
+    first has the same numbers."""
+    return _FOLLOWS
 
 
 @contextlib.contextmanager
@@ -59,6 +72,9 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         RunError: when the file cannot be written (disk full, no permission); an earlier ``path``
             is then as it was.
     """
+    if follows():
+        yield io.BytesIO()
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +96,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 def copy(source: Path, target: Path) -> None:
     """Make ``target`` the same file as ``source`` is now (a link, where the file system has them)."""
+    if follows():
+        return
     temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
     try:
         try:
@@ -122,7 +140,7 @@ def claim(path: Path) -> None:
         ConfigError: when another process holds it, or it cannot be made or written to.
     """
     path = path.absolute()
-    if path in _locks:
+    if path in _locks or follows():
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -207,6 +225,8 @@ class RunDirectory:
         claim(path)
         self.path = path
         self._beat_at = 0.0
+        if follows():
+            return
         for leftover in [*path.glob(f".*{TEMPORARY}"), *path.glob(f"*/.*{TEMPORARY}")]:
             leftover.unlink(missing_ok=True)
 

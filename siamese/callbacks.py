@@ -12,6 +12,8 @@ import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from torch import Tensor
 
+from siamese.accumulation import GradientMeter
+from siamese.accumulation.window import place_in
 from siamese.artifacts import RunDirectory
 from siamese.config import RunError
 from siamese.module import SiameseModule
@@ -23,20 +25,24 @@ CHECK_EVERY = 50  # micro-batches between looks at the loss on a device where lo
 
 
 class Recorder(pl.Callback):
-    """Means of the loss and its terms over the tuples of an epoch, and one row of metrics.csv each.
+    """Means of the loss and its terms over the images of an epoch, and one row of metrics.csv each; to
+    Lightning's logger, if there is one, the same of every optimizer step.
+
+    ``train/embeddings`` is how many embeddings the loss saw at once.
 
     Attributes:
         collapsed: the epoch at which the embedding was first found collapsed, while it still is.
     """
 
-    def __init__(self, run: RunDirectory, config: Callbacks) -> None:
-        self.run, self.config = run, config
+    def __init__(self, run: RunDirectory, config: Callbacks, meter: GradientMeter | None = None) -> None:
+        self.run, self.config, self.meter = run, config, meter
         self.collapsed: int | None = None
         self._warned = False
         self._names: list[str] = []
+        self._step: list[Tensor] = []  # of the window so far
         self._sums: Tensor | None = None
-        self._tuples = 0
-        self._images = 0
+        self._seen = 0  # images of this epoch
+        self._images = 0  # of all epochs
         self._bad: Tensor | None = None
         self._where = (0, 0)
         self._began = time.monotonic()
@@ -50,7 +56,7 @@ class Recorder(pl.Callback):
         return {
             "names": list(self._names),
             "sums": sums,
-            "tuples": self._tuples,
+            "seen": self._seen,
             "images": self._images,
             "collapsed": self.collapsed,
             "warned": self._warned,
@@ -58,31 +64,42 @@ class Recorder(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._names, self._sums = state_dict["names"], state_dict["sums"]
-        self._tuples, self._images = state_dict["tuples"], state_dict["images"]
+        self._seen, self._images = state_dict["seen"], state_dict["images"]
         self.collapsed, self._warned = state_dict["collapsed"], state_dict["warned"]
 
     # -- training ------------------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._sums, self._tuples = None, 0
+        self._sums, self._seen = None, 0
         self._began = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        terms, count = outputs["terms"], outputs["tuples"]
-        self._names = list(terms)
-        values = torch.stack(list(terms.values())).detach()
-        wide = values if values.device.type == "mps" else values.double()
-        self._sums = wide * count + (0 if self._sums is None else self._sums.to(wide.device))
-        self._tuples += count
-        self._images += len(batch.labels)
-        place = torch.where(values.isfinite().all(), math.inf, batch_idx + 1.0)
+        if outputs["terms"]:  # exact accumulation has them at the end of a window only
+            self._add(trainer, outputs, batch_idx)
+        if self._step and place_in(trainer, batch_idx).last:
+            means = torch.stack(self._step).mean(0)
+            self._step = []
+            if trainer.loggers:
+                pl_module.log_dict({f"train/{name}": mean for name, mean in zip(self._names, means, strict=True)})
+        self.run.beat(self.config.heartbeat_seconds, epoch=trainer.current_epoch, step=trainer.global_step)
+
+    def _add(self, trainer: pl.Trainer, outputs: dict[str, Any], batch_idx: int) -> None:
+        terms, count = outputs["terms"], outputs["images"]
+        self._names = [*terms, "embeddings"]
+        losses = torch.stack(list(terms.values())).detach()
+        wide = losses if losses.device.type == "mps" else losses.double()
+        values = torch.cat([wide, wide.new_tensor([outputs["embeddings"]])])
+        self._step.append(values)
+        self._sums = values * count + (0 if self._sums is None else self._sums.to(values.device))
+        self._seen += count
+        self._images += count
+        place = torch.where(losses.isfinite().all(), math.inf, batch_idx + 1.0)
         self._bad = place if self._bad is None else torch.minimum(self._bad, place)
         self._where = (trainer.current_epoch + 1, trainer.accumulate_grad_batches)
-        if values.device.type == "cpu" or (batch_idx + 1) % CHECK_EVERY == 0:
+        if losses.device.type == "cpu" or (batch_idx + 1) % CHECK_EVERY == 0:
             self.require_finite()
-        self.run.beat(self.config.heartbeat_seconds, epoch=trainer.current_epoch, step=trainer.global_step)
 
     def require_finite(self) -> None:
         """Raise if a loss of this epoch was NaN or infinite (this waits for the device).
@@ -117,10 +134,13 @@ class Recorder(pl.Callback):
         for name, value in measured.items():
             if not math.isfinite(value):
                 raise RunError(f"{name} is {value} at epoch {epoch}; {self._kept()}")
-        train: dict[str, float | None] = {f"train/{name}": None for name in ("loss", *pl_module.objective.terms)}
+        names = ("loss", *pl_module.objective.terms, "embeddings")
+        train: dict[str, float | None] = {f"train/{name}": None for name in names}
         if epoch and self._sums is not None:
-            means = (self._sums / self._tuples).tolist()
+            means = (self._sums / self._seen).tolist()
             train = {f"train/{name}": mean for name, mean in zip(self._names, means, strict=True)}
+        if self.meter is not None:
+            train |= self.meter.means()
         seconds = time.monotonic() - self._began
         row: dict[str, Any] = {"epoch": epoch, "step": trainer.global_step, "images": self._images}
         row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"]} | train | measured | {"seconds": round(seconds, 3)}

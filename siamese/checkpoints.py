@@ -4,14 +4,12 @@ bit for bit, and holding nothing but primitives and tensors."""
 from __future__ import annotations
 
 import logging
-import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -20,6 +18,7 @@ from siamese.artifacts import RunDirectory, atomic, copy
 from siamese.command_line import Interrupted
 from siamese.config import RunError
 from siamese.module import SiameseModule
+from siamese.randomness import random_state, restore_random_state
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +144,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
         if not at_window_end or batch_idx + 1 == trainer.num_training_batches:
             return  # the end of an epoch is saved once it is validated
         due = self.every_steps is not None and trainer.global_step % self.every_steps == 0
+        self._agree(trainer)
         if due or self.stop.signal is not None:
             self._save(trainer)
         self.stop.obey()
@@ -158,8 +158,14 @@ class Checkpoints(pl.callbacks.Checkpoint):
         if is_best:
             self.best = {"value": value, "epoch": epoch}
         is_kept = self.every is not None and epoch % self.every == 0
+        self._agree(trainer)
         self._save(trainer, *["best.ckpt"] * is_best, *[f"epoch-{epoch:04d}.ckpt"] * is_kept)
         self.stop.obey()
+
+    def _agree(self, trainer: pl.Trainer) -> None:
+        """Let a signal that reached one of several devices stop them all here; alone, any would wait for the others."""
+        if trainer.strategy.reduce_boolean_decision(self.stop.signal is not None, all=False):
+            self.stop.signal = self.stop.signal or signal.SIGTERM
 
     def _save(self, trainer: pl.Trainer, *also: str) -> None:
         """Write last.ckpt, and name it ``also``."""
@@ -178,23 +184,3 @@ class Checkpoints(pl.callbacks.Checkpoint):
     def _name(self, path: Path, *names: str) -> None:
         for name in names:
             copy(path, self.run.checkpoints / name)
-
-
-def random_state() -> dict[str, Any]:
-    """The state of every global generator as primitives and tensors."""
-    name, keys, position, has_gauss, gauss = cast(tuple[str, Any, int, int, float], np.random.get_state(legacy=True))
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
-        "python": random.getstate(),
-    }
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    random.setstate(state["python"])

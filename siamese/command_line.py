@@ -55,6 +55,8 @@ def errors_in_one_line() -> Iterator[None]:
             raise
         _stop(_unfit_option() or str(error), BAD_COMMAND)
     except Interrupted as interrupted:
+        if artifacts.follows():
+            sys.exit()  # its leader was interrupted too; another status would have Lightning kill that
         sys.exit(128 + interrupted.signal)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -140,6 +142,8 @@ class Guard(Callback):
     """Checks a run before Hydra makes or writes into its directory (a Hydra callback)."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if artifacts.follows():
+            return  # its leader has done all this
         with errors_in_one_line():
             HydraConfig.instance().set_config(config)  # what interpolations such as ${hydra:...} read
             directory = Path(str(OmegaConf.select(config, "hydra.run.dir")))

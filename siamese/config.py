@@ -8,10 +8,12 @@ imports torch, but for :func:`check_targets`, which imports what a configuration
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -19,7 +21,17 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from siamese.schema import CHECKS, OPTIONAL_TARGETS, OWN_KEYS, SPANS, TARGETS, Config, schema
+from siamese.schema import (
+    BATCHES,
+    CHECKS,
+    NESTED_KEYS,
+    OPTIONAL_TARGETS,
+    OWN_KEYS,
+    SPANS,
+    TARGETS,
+    Config,
+    schema,
+)
 
 
 class ConfigError(Exception):
@@ -68,15 +80,16 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
     for group, own in OWN_KEYS.items():
         for key, kind in own.items():
             if f"{group}.{key}" in values:
-                _check_type(f"{group}.{key}", values[f"{group}.{key}"], kind)
+                check_type(f"{group}.{key}", values[f"{group}.{key}"], kind)
     for key, value in values.items():
         numbers = value if isinstance(value, list) else [value]
         if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
             raise ConfigError(f"{key}={value}: expected a finite number")
-    for key, (accepts, expected) in CHECKS.items():
-        value = values.get(key)
-        if value is None:
+    for key, value in values.items():
+        check = CHECKS.get(re.sub(r"^loss\.(loss|losses\.\w+)\.", "loss.", key))  # a loss in a loss likewise
+        if value is None or check is None:
             continue
+        accepts, expected = check
         try:
             good = accepts(value)
         except TypeError:
@@ -138,6 +151,12 @@ def _check_combinations(config: Config) -> None:
         )
     if data.source == "image_folder" and not data.root:
         raise ConfigError("data.root: data=image_folder needs a folder (write data.root=PATH)")
+    _check_accumulation(config)
+    if config.device.devices > 1 and config.device.strategy != "ddp":
+        raise ConfigError(
+            f"device.strategy={config.device.strategy}: with device.devices={config.device.devices} each trains in a "
+            "process of its own; expected ddp (device=cpu_ddp or device=cuda_ddp)"
+        )
     for name in ("mean", "std"):
         value = getattr(data, name)
         if value is not None and len(value) != 3:
@@ -151,15 +170,87 @@ def _check_combinations(config: Config) -> None:
             f"sweep.timeout={config.sweep.timeout}: a job in the sweep's own process cannot be stopped; "
             "expected sweep.isolate=true"
         )
+    _check_batches(config)
+    _check_loss(config)
     for group in TARGETS:
         if group not in OPTIONAL_TARGETS and not getattr(config, group).get("_target_"):
             raise ConfigError(f"{group}._target_: expected the dotted path of what to build, found nothing")
 
 
+def _check_batches(config: Config) -> None:
+    """Refuse counts that the kind of batches lacks or does not use, and a batch that they do not divide."""
+    kind, size = config.batches.kind, config.data.batch_size
+    for key, value in vars(config.batches).items():
+        if key == "kind" or (value is None) != (key in BATCHES[kind]):
+            continue
+        expected = "a number" if value is None else f"null, for batches.kind={kind} does not use it"
+        raise ConfigError(f"batches.{key}={_shown(value)}: expected {expected}")
+    if config.data.split == "article" and kind != "triplets":
+        raise ConfigError(
+            f"batches.kind={kind}: data.split=article splits the article's own triplets; expected batches=triplets"
+        )
+    for key in ("images_per_class", "images_per_cluster"):
+        group = getattr(config.batches, key)
+        if group is not None and (size % group or size < 2 * group):
+            raise ConfigError(
+                f"data.batch_size={size}: expected a multiple of batches.{key}={group}, and at least {2 * group}"
+            )
+    if kind != "triplets" and config.loss.get("koleo_over", "all") != "all":
+        raise ConfigError(
+            f"loss.koleo_over={config.loss['koleo_over']}: only triplets have these roles; "
+            f"expected all, or batches=triplets (found batches.kind={kind})"
+        )
+
+
+def _check_loss(config: Config) -> None:
+    """Refuse batches that a loss, or a loss in it, cannot use."""
+    kind = config.batches.kind
+    for key, node in targets("loss", config.loss):
+        usable = node.get("batches")
+        if usable is None:
+            continue
+        strange = [k for k in usable if k not in BATCHES] if isinstance(usable, list) else [usable]
+        if strange:
+            raise ConfigError(
+                f"{key}.batches={_shown(usable)}: expected a list of {', '.join(BATCHES)}"
+                f"{nearest(str(strange[0]), BATCHES)}"
+            )
+        if kind not in usable:
+            name = str(node["_target_"]).rpartition(".")[2]
+            raise ConfigError(
+                f"batches.kind={kind}: {name} ({key}) cannot use it; expected "
+                + " or ".join(f"batches={k}" for k in usable)
+            )
+
+
+def _check_accumulation(config: Config) -> None:
+    """Refuse keys that the mode has no use for, rather than ignore them."""
+    accumulation = config.accumulation
+    mode = accumulation.mode
+    if mode == "exact" and not accumulation.rescale_last_window:
+        raise ConfigError(
+            "accumulation.rescale_last_window=false: accumulation=exact takes a short last window as the smaller batch "
+            "that it is; expected true, or accumulation=naive"
+        )
+    for key, unset in (("scope", "window"), ("size", None)):
+        value = getattr(accumulation, key)
+        if mode != "memory" and value != unset:
+            raise ConfigError(f"accumulation.{key}={value}: only accumulation=memory has it; found accumulation={mode}")
+    if accumulation.scope == "persistent" and accumulation.size is None:
+        raise ConfigError(
+            "accumulation.size: accumulation.scope=persistent needs it (write accumulation.size=NUMBER, of embeddings)"
+        )
+    if mode == "memory" and accumulation.scope == "window" and config.trainer.accumulate_grad_batches == 1:
+        raise ConfigError(
+            "accumulation.scope=window: a window of one micro-batch has nothing to remember; expected "
+            "trainer.accumulate_grad_batches above 1, or accumulation.scope=persistent"
+        )
+
+
 PLAIN = {NoneType: "null", bool: "bool", int: "int", float: "float", str: "str"}
 
 
-def _check_type(key: str, value: Any, annotation: Any) -> None:
+def check_type(key: str, value: Any, annotation: Any) -> None:
     """Refuse a ``value`` that ``annotation`` has no place for."""
     if not _fits(value, annotation):
         raise ConfigError(_mistyped(key, value, annotation))
@@ -223,41 +314,93 @@ def check_targets(config: Config) -> None:
             and was not given, or one of the wrong plain type.
     """
     for group, supplied in TARGETS.items():
-        node = getattr(config, group)
-        path = node.get("_target_")
-        if not path:
-            for key in node.keys() - {"_target_"} - OWN_KEYS.get(group, {}).keys():
+        node, own = getattr(config, group), OWN_KEYS.get(group, {})
+        if not node.get("_target_"):
+            for key in node.keys() - {"_target_"} - own.keys():
                 raise ConfigError(f"unknown key {f'{group}.{key}'!r}: {group}._target_ is null, and nothing takes it")
             continue
-        target = _find(group, path)
-        signature = inspect.signature(target)
-        try:
-            hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
-        except (NameError, TypeError):
-            hints = {}
-        parameters = {
-            name: p
-            for name, p in signature.parameters.items()
-            if name not in supplied and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        }
-        own = OWN_KEYS.get(group, {})
-        given = {k: v for k, v in node.items() if k != "_target_" and k not in own}
-        for key, value in given.items():
-            if key not in parameters:
-                known = [f"{group}.{k}" for k in [*parameters, *own]]
-                raise ConfigError(
-                    f"unknown key {f'{group}.{key}'!r}: {path} takes "
-                    f"{', '.join([*parameters, *own]) or 'no arguments'}{nearest(f'{group}.{key}', known)}"
-                )
-            spans_the_run = group == "scheduler" and key in SPANS and value is None
-            if key in hints and not spans_the_run:
-                _check_type(f"{group}.{key}", value, hints[key])
-        for key, parameter in parameters.items():
-            if parameter.default is parameter.empty and key not in given:
-                raise ConfigError(f"{group}.{key}: {path} needs it (write {group}.{key}=VALUE)")
+        for key, inner in targets(group, node):
+            mine = own if key == group else [name for name in NESTED_KEYS if name in own]
+            given = {k: v for k, v in inner.items() if k != "_target_" and k not in mine}
+            check_arguments(key, inner["_target_"], find_target(key, inner["_target_"]), given, supplied, mine)
 
 
-def _find(group: str, path: Any) -> Callable[..., Any]:
+def targets(key: str, node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """``node`` and every mapping inside it that names a ``_target_``, each with its dotted key."""
+    if isinstance(node, Mapping):
+        if node.get("_target_") is not None:
+            yield key, node
+        for name, inner in node.items():
+            yield from targets(f"{key}.{name}", inner)
+    elif isinstance(node, list):
+        for place, inner in enumerate(node):
+            yield from targets(f"{key}[{place}]", inner)
+
+
+def check_arguments(
+    key: str,
+    name: str,
+    target: Callable[..., Any],
+    given: Mapping[str, Any],
+    supplied: Collection[str] = (),
+    own: Collection[str] = (),
+) -> None:
+    """Check what stands below ``key`` against the arguments of ``target``, which goes by ``name``.
+
+    Args:
+        supplied: arguments that the program adds; one that is null by default remains an option.
+        own: keys below ``key`` that are the program's, not the target's.
+
+    Raises:
+        ConfigError: see :func:`check_targets`.
+    """
+    takes = {k: p for k, p in parameters(target).items() if k not in supplied or p.default is None}
+    try:
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):
+        hints = {}
+    for argument, value in given.items():
+        if argument not in takes:
+            known = [f"{key}.{k}" for k in [*takes, *own]]
+            raise ConfigError(
+                f"unknown key {f'{key}.{argument}'!r}: {name} takes "
+                f"{', '.join([*takes, *own]) or 'no arguments'}{nearest(f'{key}.{argument}', known)}"
+            )
+        spans_the_run = key == "scheduler" and argument in SPANS and value is None
+        default = type(takes[argument].default)  # says the type where nothing else does
+        hint = hints.get(argument, {bool: bool, int: float, float: float}.get(default, Any))
+        if not spans_the_run:
+            check_type(f"{key}.{argument}", value, hint)
+    for argument, parameter in takes.items():
+        if parameter.default is parameter.empty and argument not in given:
+            raise ConfigError(f"{key}.{argument}: {name} needs it (write {key}.{argument}=VALUE)")
+
+
+def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments that ``target`` takes by name, those included that the ``__init__`` of a class
+    hands up to its bases as ``**kwargs``."""
+    if isinstance(target, functools.partial):
+        return {k: p for k, p in parameters(target.func).items() if k not in target.keywords}
+    steps = [target]
+    if inspect.isclass(target):
+        steps += [vars(base)["__init__"] for base in target.__mro__[1:-1] if "__init__" in vars(base)]
+    found: dict[str, inspect.Parameter] = {}
+    all_handed_up = True  # without *args, a class itself fills in what its bases require
+    for step in steps:
+        taken = inspect.signature(step).parameters
+        kinds = {p.kind for p in taken.values()}
+        named = {k: p for k, p in taken.items() if p.kind not in _UNNAMED and k != "self"}
+        found = {k: p for k, p in named.items() if all_handed_up or p.default is not p.empty} | found
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+        all_handed_up = all_handed_up and inspect.Parameter.VAR_POSITIONAL in kinds
+    return found
+
+
+_UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def find_target(key: str, path: Any) -> Callable[..., Any]:
     """What the dotted ``path`` names."""
     try:
         target = pkgutil.resolve_name(path)
@@ -269,9 +412,9 @@ def _find(group: str, path: Any) -> Callable[..., Any]:
         except Exception:
             known = []
         hint = nearest(str(path), known)
-        raise ConfigError(f"{group}._target_={path}: cannot be imported ({reason}){hint}") from None
+        raise ConfigError(f"{key}._target_={path}: cannot be imported ({reason}){hint}") from None
     if not callable(target):
-        raise ConfigError(f"{group}._target_={path}: expected a class or a function, found {type(target).__name__}")
+        raise ConfigError(f"{key}._target_={path}: expected a class or a function, found {type(target).__name__}")
     return target
 
 

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from siamese import artifacts
-from siamese.config import ConfigError, RunError, flatten, to_dict, validate
+from siamese.config import ConfigError, RunError, flatten, targets, to_dict, validate
 from siamese.schema import NOT_SCIENTIFIC, SCHEMA_VERSION, SPANS, TARGETS, Config, is_scientific
 
 EPOCHS = "trainer.max_epochs"
@@ -101,20 +101,20 @@ def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
 
 
 def _refuse_foreign_targets(own: Config, said: list[str]) -> None:
-    for group, target in foreign_targets(own):
-        if f"{group}._target_={target}" not in [word.lstrip("+") for word in said]:
+    for key, target in foreign_targets(own):
+        if f"{key}._target_={target}" not in [word.lstrip("+") for word in said]:
             raise ConfigError(
-                f"{group}._target_={target}: the run directory names it and conf/{group} does not; to trust it, "
-                f"repeat {group}._target_={target} on the command line"
+                f"{key}._target_={target}: the run directory names it and conf/{key.partition('.')[0]} does not; to "
+                f"trust it, repeat {key}._target_={target} on the command line"
             )
 
 
 def foreign_targets(own: Config) -> Iterator[tuple[str, str]]:
-    """Groups of a run's configuration, and what each wants built that no file of ``conf/`` names: a run
+    """Nodes of a run's configuration, and what each wants built that no file of ``conf/`` names: a run
     directory may come from anywhere."""
     conf = Path(__file__).parent.parent / "conf"
     for group in (*TARGETS, "logger"):
-        target = getattr(own, group).get("_target_")
         known = {yaml.safe_load(file.read_text()).get("_target_") for file in (conf / group).glob("*.yaml")}
-        if target is not None and target not in known:
-            yield group, target
+        for key, node in targets(group, getattr(own, group)):
+            if node["_target_"] not in known:
+                yield key, node["_target_"]

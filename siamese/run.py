@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
+import pkgutil
+import re
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,24 +17,30 @@ import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from siamese.accumulation import statement
-from siamese.artifacts import RunDirectory, holds_a_run, read_json, release
+from siamese.accumulation import Accumulation, Exact, GradientMeter, Memory, Naive, statement
+from siamese.artifacts import RunDirectory, follows, holds_a_run, lead, read_json, release
 from siamese.callbacks import ProgressBar, Recorder
 from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, newest
-from siamese.command_line import Interrupted, job_config
+from siamese.command_line import CONF, Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
 from siamese.data import LabelledImages, TripletData, load
+from siamese.data.draws import generator
+from siamese.data.items import IMAGES, ITEMS
 from siamese.evaluate import Entries, EveryEpochs, entry, evaluate, restore
+from siamese.evaluate_pairs import evaluate_pairs
 from siamese.loggers import Logs, check_logger
-from siamese.losses import KoLeo, Objective
+from siamese.losses import KoLeo, Objective, takes_references
+from siamese.losses.build import make_loss, try_out
 from siamese.module import SiameseModule
 from siamese.report import draw, results_table
 from siamese.resume import resumed_config
@@ -54,6 +63,8 @@ def check(composed: DictConfig) -> Config:
     check_logger(config)
     check_device(config)
     _check_optimization(config)
+    _check_loss(config)
+    _check_memory(config)
     return config
 
 
@@ -65,9 +76,11 @@ def train(composed: DictConfig) -> None:
         RunError: for what fails while running.
         Interrupted: when a signal stopped it; last.ckpt is then usable.
     """
+    if follows():
+        logging.disable()
     config = check(composed)
     run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
-    if composed.resume is None and holds_a_run(run.path):
+    if composed.resume is None and not follows() and holds_a_run(run.path):
         raise ConfigError(
             f"{run.path}: already holds a run; go on with it (resume={run.path}) or choose another directory"
         )
@@ -104,7 +117,9 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     data = split_data(config, load(config.data, config.seed))
     module = build(config, data)
     _check_image_size(config, module)
-    recorder = Recorder(run, config.callbacks)
+    every = config.accumulation.measure_every
+    meter = None if every is None else GradientMeter(every)
+    recorder = Recorder(run, config.callbacks, meter)
     checkpoints = Checkpoints(
         run,
         stop,
@@ -112,14 +127,17 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         config.callbacks.checkpoint_every,
         config.callbacks.checkpoint_every_steps,
     )
-    every = config.evaluation.every
-    callbacks = [*([EveryEpochs(config.evaluation)] if every else []), recorder, checkpoints]
+    callbacks: list[pl.Callback] = [recorder, checkpoints]
+    if config.evaluation.every:
+        callbacks = [EveryEpochs(config.evaluation), *callbacks]
+    if meter is not None:
+        callbacks = [meter, *callbacks]
     trainer = make_trainer(config, run.path, callbacks)
     _check_koleo_rows(config, module.objective, data)
     if resuming:
         _check_same_data(run, data)
         run.resume(config)
-    else:
+    elif not follows():
         _draw_samples(run, data, config.figures.format)
         run.begin(config, {"device": _device_facts(trainer), **data.facts()})
     trainer.logger = logs.open()
@@ -128,10 +146,18 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     start = newest(run.checkpoints) if resuming else None
     if resuming:
         log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
+    if config.device.devices > 1:
+        lead()
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    if follows():
+        return
     run.status("running")
     epoch = restore(module, run.checkpoints / "best.ckpt")
-    summary, notes = evaluate(config, run, module, data, make_trainer(config, run.path, []), epoch)
+    trainer = make_trainer(config, run.path, [])
+    summary, notes = evaluate(config, run, module, data, trainer, epoch)
+    if data.batches.kind == "pairs":
+        found, said = evaluate_pairs(run, module, data, trainer, epoch)
+        summary, notes = summary | found, notes + said
     if recorder.collapsed is not None:
         summary["val/collapsed"] = entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
@@ -144,32 +170,46 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
 
 def split_data(config: Config, source: LabelledImages) -> TripletData:
     """``source`` split and made into tuples as ``config`` says."""
-    return TripletData(source, config.data, config.seed)
+    return TripletData(source, config.data, config.seed, config.batches, config.device.devices)
 
 
-def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> torch.nn.Module:
+def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> Any:
     """The network that ``config`` describes, for images of that ``mean`` and ``std`` a channel."""
-    net = make("model", config.model, mean=mean, std=std)
+    net = make("model", config.model, mean=mean, std=std, image_size=config.data.image_size)
     return net.to(memory_format=torch.channels_last) if config.device.channels_last else net
 
 
 def build(config: Config, data: TripletData) -> SiameseModule:
     """The module that ``config`` describes, for ``data``."""
     net = build_net(config, data.mean, data.std)
-    own = OWN_KEYS["loss"]
-    base = make("loss", {k: v for k, v in config.loss.items() if k not in own})
+    with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
+        torch.default_generator.manual_seed(int(generator(config.seed, "loss").integers(2**32)))
+        base = make_loss(config.loss, len(data.source.class_names), net.embedding_dim)
     koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
-    name = "".join("_" * (i > 0 and c.isupper()) + c.lower() for i, c in enumerate(type(base).__name__))
-    objective = Objective(name.removesuffix("_loss"), base, koleo, config.loss["koleo_weight"])
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
+    finds_tuples = config.batches.kind == "balanced"
+    objective = Objective(name.lower().removesuffix("_loss"), base, koleo, config.loss["koleo_weight"], finds_tuples)
     return SiameseModule(
         net,
         objective,
         data,
         lambda parameters: make("optimizer", config.optimizer, parameters),
         lambda optimizer, steps: _schedule(config, optimizer, steps),
-        rescale_last_window=config.accumulation.rescale_last_window,
+        accumulation(config),
         koleo_embeddings=config.evaluation.koleo_embeddings,
+        loss_lr=config.loss["lr"],
+        pair_distance=config.evaluation.pair_distance,
     )
+
+
+def accumulation(config: Config) -> Accumulation:
+    """How micro-batches become a step under ``config``."""
+    asked = config.accumulation
+    if asked.mode == "exact":
+        return Exact()
+    if asked.mode == "memory":
+        return Memory(asked.scope, asked.size, asked.rescale_last_window)
+    return Naive(asked.rescale_last_window)
 
 
 def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) -> Any:
@@ -179,7 +219,7 @@ def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) 
         ConfigError: when the target refuses them.
     """
     try:
-        return instantiate(node, _partial_=True)(*arguments, **supplied)
+        return instantiate(node, _partial_=True, _convert_="all")(*arguments, **supplied)
     except (TypeError, ValueError, InstantiationException) as error:
         given = ", ".join(f"{group}.{k}={v}" for k, v in node.items() if k != "_target_")
         reason = " ".join(str(error).split())
@@ -193,8 +233,8 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
     progress: list[pl.Callback] = [ProgressBar(leave=False)] if shown else []
     return pl.Trainer(
         accelerator=device.accelerator,
-        devices=device.devices,
-        strategy=device.strategy,
+        devices=device.devices if callbacks else 1,
+        strategy=device.strategy if callbacks else "auto",
         precision=device.precision,  # type: ignore[arg-type]
         max_epochs=trainer.max_epochs,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
@@ -223,6 +263,9 @@ def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> d
     spans = {k: span for k in SPANS if k in config.scheduler and config.scheduler[k] is None}
     own = OWN_KEYS["scheduler"]
     arguments = {k: v for k, v in config.scheduler.items() if k not in own} | spans
+    if "max_lr" in arguments and len(optimizer.param_groups) > 1:  # each group peaks in proportion to its rate
+        rates = [group["lr"] for group in optimizer.param_groups]
+        arguments["max_lr"] = [arguments["max_lr"] * rate / rates[0] for rate in rates]
     scheduler = make("scheduler", arguments, optimizer)
     return {"scheduler": scheduler, "interval": config.scheduler["interval"]}
 
@@ -231,28 +274,27 @@ def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
     last = run.history()[-1]
     found = {}
     for name in ("loss", *objective.terms):
-        depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base.batch_dependent)
+        depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base_depends)
         value = float(last[f"train/{name}"])
         found[f"train/{name}"] = entry(value, "train", int(last["epoch"]), "min", bool(depends))
     return found
 
 
 def _draw_samples(run: RunDirectory, data: TripletData, format: str) -> None:
-    """Show what is trained on, before it is: five images a class, and five triplets."""
+    """Show what is trained on, before it is: five images a class, and five triplets where there are."""
     source, train = data.source, data.parts["train"]
     images, labels = source.images.numpy(), source.labels.numpy()
     names = np.array(source.class_names)
     shown = np.concatenate([train[labels[train] == label][:5] for label in range(len(names))])
-    triplets = data.epoch(0).triplets[:5].numpy()
-    run.arrays(
-        "samples",
-        images=images[shown],
-        labels=labels[shown],
-        class_names=names,
-        triplet_images=images[triplets],
-        triplet_labels=labels[triplets],
-        triplet_distances=np.full((len(triplets), 2), np.nan),
-    )
+    arrays = {"images": images[shown], "labels": labels[shown], "class_names": names}
+    if data.batches.kind == "triplets":
+        triplets = data.epoch(0).items[:5].numpy()
+        arrays |= {
+            "triplet_images": images[triplets],
+            "triplet_labels": labels[triplets],
+            "triplet_distances": np.full((len(triplets), 2), np.nan),
+        }
+    run.arrays("samples", **arrays)
     draw(run.path, run, format)
 
 
@@ -260,6 +302,8 @@ def _measure_samples(run: RunDirectory, module: SiameseModule) -> None:
     """Note how far apart the best checkpoint puts the images of the triplets that are shown."""
     with np.load(run.path / "arrays" / "samples.npz", allow_pickle=False) as stored:
         samples = dict(stored)
+    if "triplet_images" not in samples:
+        return
     images = torch.from_numpy(samples["triplet_images"]).to(module.device)
     with torch.no_grad():
         z = torch.nn.functional.normalize(module.eval()(images.flatten(0, 1)).double().cpu(), dim=1)
@@ -277,13 +321,16 @@ def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -
             f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
             "that validation measures KoLeo on"
         )
-    size = data.loader.batch_size
-    last = data.loader.triplets % size or size
-    rows = 3 * last if objective.koleo.over == "all" else last
+    size, together = data.loader.batch_size, "micro-batch"
+    if config.accumulation.mode == "exact":
+        size, together = size * config.trainer.accumulate_grad_batches, "window"
+    last = (len(data.loader) * data.loader.batch_size if data.group > 1 else data.loader.items) % size or size
+    rows = data.layout.images * last if objective.koleo.over == "all" else last
     if rows <= objective.koleo.neighbours:
         raise ConfigError(
-            f"data.batch_size={size}: the last micro-batch of an epoch has {last} triplets, too few for "
-            f"loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
+            f"data.batch_size={config.data.batch_size}: the last {together} of an epoch has {last} "
+            f"{ITEMS[data.batches.kind]}, too few "
+            f"for loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
         )
 
 
@@ -303,6 +350,14 @@ def check_device(config: Config) -> None:
         raise ConfigError("device.accelerator=cuda: no CUDA device was found here; expected device=auto or device=cpu")
     if device.accelerator == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device.accelerator=mps: no Apple GPU was found here; expected device=auto or device=cpu")
+    found = torch.cuda.device_count() if device.accelerator == "cuda" else 1 if device.accelerator == "mps" else None
+    if found is not None and device.devices > found:
+        raise ConfigError(f"device.devices={device.devices}: found {found} of accelerator={device.accelerator} here")
+    if device.devices > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ConfigError(
+            f"device.devices={device.devices}: the processes of a run start its command again, which with -m would be "
+            "the whole sweep; expected one run a command"
+        )
     if device.precision == "16-mixed" and device.accelerator == "cpu":
         raise ConfigError("device.precision=16-mixed: the CPU has no float16 training; expected bf16-mixed or 32-true")
     strategies = ["auto", *StrategyRegistry.available_strategies()]
@@ -319,12 +374,48 @@ def _check_optimization(config: Config) -> None:
     if not isinstance(optimizer, torch.optim.Optimizer):
         path, found = config.optimizer["_target_"], type(optimizer).__name__
         raise ConfigError(f"optimizer._target_={path}: expected what makes a torch.optim.Optimizer, found {found}")
+    window, mode = config.trainer.accumulate_grad_batches, config.accumulation.mode
+    evaluates_again = inspect.signature(type(optimizer).step).parameters["closure"].default is inspect.Parameter.empty
+    if evaluates_again and (mode != "naive" or window > 1):
+        raise ConfigError(
+            f"optimizer._target_={config.optimizer['_target_']}: it evaluates each step several times, and the "
+            f"micro-batches of a window pass once; with accumulation={mode} and trainer.accumulate_grad_batches="
+            f"{window} expected an optimizer that evaluates a step once"
+        )
     schedule = _schedule(config, optimizer, steps=100)
     if schedule is not None and isinstance(schedule["scheduler"], ReduceLROnPlateau):
         raise ConfigError(
             f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
             "follows steps or epochs"
         )
+
+
+def _check_loss(config: Config) -> None:
+    kind = config.batches.kind
+    images = config.data.batch_size * IMAGES.get(kind, 1)
+    try_out(config.loss, kind, images, config.model.get("embedding_dim") or 128)  # null: known once it is built
+
+
+def _check_memory(config: Config) -> None:
+    """Refuse ``accumulation=memory`` where nothing would look at the references, or something should and cannot."""
+    if config.accumulation.mode != "memory":
+        return
+    koleo = config.loss["koleo_weight"]
+    if koleo and config.loss["koleo_over"] != "all":
+        raise ConfigError(
+            f"loss.koleo_over={config.loss['koleo_over']}: the references of accumulation=memory have no roles; "
+            "expected all"
+        )
+    path = config.loss["_target_"]
+    loss = pkgutil.resolve_name(path)
+    if takes_references(loss) or (koleo and not getattr(loss, "batch_dependent", True)):
+        return
+    targets = {file.stem: yaml.safe_load(file.read_text()).get("_target_") for file in (CONF / "loss").glob("*.yaml")}
+    able = sorted(name for name, target in targets.items() if target and takes_references(pkgutil.resolve_name(target)))
+    raise ConfigError(
+        f"accumulation.mode=memory: {path} cannot take reference embeddings; expected loss={'|'.join(able)}, or a loss "
+        "of single tuples with loss.koleo_weight above 0"
+    )
 
 
 def _check_image_size(config: Config, module: SiameseModule) -> None:

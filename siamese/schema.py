@@ -41,9 +41,23 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Batches:
+    """What a micro-batch holds. The counts are for the kinds that need them, and null for the others."""
+
+    kind: str = "triplets"
+    images_per_class: int | None = None
+    clusters_per_class: int | None = None
+    images_per_cluster: int | None = None
+    refreshes: int | None = None
+
+
+@dataclass(frozen=True)
 class Accumulation:
     mode: str = "naive"
     rescale_last_window: bool = True
+    scope: str = "window"
+    size: int | None = None
+    measure_every: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class Callbacks:
 @dataclass(frozen=True)
 class Evaluation:
     koleo_embeddings: int = 192
+    pair_distance: float = 0.5
     every: int | None = None
     coverage: float = 0.5
     distance_threshold: float | None = None
@@ -110,6 +125,7 @@ class Config:
     seed: int = 0
     resume: str | None = None
     data: Data = field(default_factory=Data)
+    batches: Batches = field(default_factory=Batches)
     model: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, Any] = field(default_factory=dict)
     accumulation: Accumulation = field(default_factory=Accumulation)
@@ -126,17 +142,36 @@ class Config:
 
 # Groups that name a _target_, with the arguments that the program itself supplies to it.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "model": ("mean", "std"),
-    "loss": (),
+    "model": ("mean", "std", "image_size"),
+    "loss": ("num_classes", "embedding_size"),
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
     "logger": ("run",),
 }
 OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
 # Keys of those groups that are ours, not the target's.
-OWN_KEYS: dict[str, dict[str, type]] = {
-    "loss": {"koleo_weight": float, "koleo_over": str, "koleo_neighbours": int},
+OWN_KEYS: dict[str, dict[str, Any]] = {
+    "loss": {
+        "koleo_weight": float,
+        "koleo_over": str,
+        "koleo_neighbours": int,
+        "batches": list[str] | None,
+        "miner": str | dict[str, Any] | None,
+        "lr": float | None,
+    },
     "scheduler": {"interval": str},
+}
+
+# Those of them that a loss inside another loss has too.
+NESTED_KEYS = ("batches", "miner")
+
+# The counts of ``batches`` that each kind needs.
+BATCHES: dict[str, tuple[str, ...]] = {
+    "triplets": (),
+    "pairs": (),
+    "balanced": ("images_per_class",),
+    "views": (),
+    "magnet": ("clusters_per_class", "images_per_cluster", "refreshes"),
 }
 
 # Arguments of a scheduler that, where they are null, are the length of the run.
@@ -151,6 +186,7 @@ NOT_SCIENTIFIC = (
     "sweep",
     "evaluation.every",
     "figures",
+    "accumulation.measure_every",
     "device.accelerator",
     "device.strategy",
     "device.channels_last",
@@ -178,6 +214,10 @@ def _at_least(low: int) -> Check:
     return (lambda v: v >= low, f"at least {low}")
 
 
+def _whole_from(low: int) -> Check:
+    return (lambda v: isinstance(v, int) and v >= low, f"a whole number from {low}")
+
+
 def _between(low: float, high: float) -> Check:
     return (lambda v: low < v < high, f"a fraction above {low:g} and below {high:g}")
 
@@ -188,7 +228,7 @@ def _one_of(*choices: str) -> Check:
 
 CHECKS: dict[str, Check] = {
     "seed": (lambda v: 0 <= v < 2**32, f"a number from 0 to {2**32 - 1}"),
-    "data.source": _one_of("cifar10", "digits", "image_folder"),
+    "data.source": _one_of("cifar10", "digits", "fashion_mnist", "image_folder"),
     "data.image_size": _at_least(1),
     "data.decode_workers": _at_least(1),
     "data.images_per_class": _at_least(2),
@@ -202,19 +242,40 @@ CHECKS: dict[str, Check] = {
     "data.batch_size": _at_least(1),
     "data.eval_batch_size": _at_least(1),
     "data.augment.crop_padding": _at_least(0),
+    "batches.kind": _one_of(*BATCHES),
+    "batches.images_per_class": _at_least(2),
+    "batches.clusters_per_class": _at_least(1),
+    "batches.images_per_cluster": _at_least(2),
+    "batches.refreshes": _at_least(1),
     "model.embedding_dim": _at_least(1),
     "model.width": _at_least(1),
+    "model.dropout": (lambda v: 0 <= v < 1, "a fraction from 0 and below 1"),
     "loss.margin": _above(0),
+    "loss.negatives": _at_least(1),
+    "loss.class_weighting": _at_least(0),
+    "loss.l2_weight": _at_least(0),
+    "loss.alpha": _above(0),
     "loss.koleo_weight": _at_least(0),
     "loss.koleo_over": _one_of("all", "anchors", "per_role"),
     "loss.koleo_neighbours": _at_least(1),
-    "accumulation.mode": _one_of("naive"),
+    "loss.lr": _above(0),
+    "loss.temperature": _above(0),
+    "loss.scale": _above(0),
+    "loss.softmax_scale": _above(0),
+    "loss.num_bins": _whole_from(1),
+    "loss.memory_size": _whole_from(1),
+    "loss.centers_per_class": _whole_from(1),
+    "loss.sub_centers": _whole_from(1),
+    "accumulation.mode": _one_of("naive", "exact", "memory"),
+    "accumulation.scope": _one_of("window", "persistent"),
+    "accumulation.size": _at_least(1),
+    "accumulation.measure_every": _at_least(1),
     "optimizer.lr": _above(0),
     "optimizer.weight_decay": _at_least(0),
     "scheduler.step_size": _at_least(1),
     "scheduler.interval": _one_of("step", "epoch"),
     "device.accelerator": _one_of("auto", "cpu", "cuda", "mps"),
-    "device.devices": (lambda v: v == 1, "1: a run trains on one device"),
+    "device.devices": _at_least(1),
     "device.precision": _one_of("32-true", "64-true", "bf16-mixed", "16-mixed"),
     "trainer.max_epochs": _at_least(1),
     "trainer.accumulate_grad_batches": _at_least(1),
@@ -235,6 +296,7 @@ CHECKS: dict[str, Check] = {
     ),
     "sweep.rerun": _one_of("failed", "all", "none"),
     "sweep.timeout": _above(0),
+    "evaluation.pair_distance": _above(0),
     "evaluation.every": _at_least(1),
     "evaluation.coverage": _between(0, 1),
     "evaluation.distance_threshold": _above(0),

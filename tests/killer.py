@@ -26,11 +26,24 @@ class Noise(nn.Module):
         return torch.dropout(x, 0.1, train=True) + shift.repeat(x.shape[1] // 2)[:, None, None]
 
 
-def noisy_conv_small(mean: Any, std: Any, embedding_dim: int = 128, width: int = 32, weights: Any = None) -> nn.Module:
+def noisy_conv_small(
+    mean: Any,
+    std: Any,
+    embedding_dim: int = 128,
+    *,
+    image_size: int = 32,
+    width: int = 32,
+    normalize: bool = True,
+    pretrained: bool = False,
+    weights: Any = None,
+    reset_parameters: bool = False,
+    freeze: str | int = "none",
+) -> nn.Module:
     """conv_small with :class:`Noise` before its last layer."""
+    options = locals()
     from siamese.models import conv_small
 
-    net = conv_small(mean, std, embedding_dim, width, weights)
+    net = conv_small(**options)
     net.backbone = nn.Sequential(net.backbone, Noise())
     return net
 

@@ -11,7 +11,8 @@ import torch
 from conftest import toy_images
 from torch import nn
 
-from siamese.accumulation import window_scale
+from siamese.accumulation import Naive
+from siamese.accumulation.window import place
 from siamese.data import TripletData
 from siamese.losses import KoLeo, Objective, TripletLoss
 from siamese.models import EmbeddingNet
@@ -50,7 +51,7 @@ def make(koleo_weight: float, *, rescale: bool, batch_size: int) -> tuple[Siames
         data,
         lambda parameters: torch.optim.SGD(parameters, lr=0.1),
         lambda optimizer, steps: None,
-        rescale_last_window=rescale,
+        Naive(rescale),
     )
     return module, data
 
@@ -113,7 +114,8 @@ def test_accumulated_triplets_equal_one_large_batch_and_koleo_does_not(tmp_path:
         assert close is same
 
 
-def test_window_scale() -> None:
-    assert [window_scale(i, 7, 3) for i in range(7)] == [1, 1, 1, 1, 1, 1, 3]
-    assert [window_scale(i, 2, 8) for i in range(2)] == [4, 4]
-    assert [window_scale(i, 6, 3) for i in range(6)] == [1] * 6
+def test_the_places_of_micro_batches_in_their_windows() -> None:
+    assert [place(i, 7, 3).length for i in range(7)] == [3, 3, 3, 3, 3, 3, 1]
+    assert [place(i, 7, 3).first for i in range(7)] == [True, False, False, True, False, False, True]
+    assert [place(i, 7, 3).last for i in range(7)] == [False, False, True, False, False, True, True]
+    assert [place(i, 2, 8) for i in range(2)] == [(True, False, 2), (False, True, 2)]

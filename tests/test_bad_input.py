@@ -166,7 +166,7 @@ TARGETS = [
     case("optimizer misspelled", "optimizer._target_=torch.optim.Adan", "torch.optim.Adan", "'torch.optim.Adam'?"),
     case("momentum missing", "optimizer=sgd optimizer.momentum=0", "optimizer.momentum=0", "requires a momentum"),
     case("strategy unknown", "device.strategy=dpp", "device.strategy=dpp", "did you mean 'ddp'?"),
-    case("several devices", "device.devices=2", "device.devices=2", "expected 1"),
+    case("several devices", "device.devices=2", "device.strategy=auto", "device.devices=2", "device=cpu_ddp"),
     case(
         "anneal_strategy unknown",
         "scheduler=one_cycle scheduler.anneal_strategy=cosine",
@@ -175,6 +175,10 @@ TARGETS = [
         "did you mean 'cos'?",
     ),
 ]
+
+
+WINDOW = "trainer.accumulate_grad_batches=4"
+LBFGS = "optimizer._target_=torch.optim.LBFGS ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay ~optimizer.fused"
 
 
 @pytest.mark.parametrize("wrong", [*COMMANDS, *TARGETS])
@@ -206,6 +210,37 @@ def test_a_bad_command_writes_nothing(wrong: Case, train_cli: Cli, tmp_path: Pat
             "scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau",
             "waits for a metric",
         ),
+        case("window zero", "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0", "expected at least 1"),
+        case("LBFGS under exact", f"{LBFGS} accumulation=exact", "torch.optim.LBFGS", "several times", "=exact"),
+        case("LBFGS in a window", f"{LBFGS} {WINDOW}", "torch.optim.LBFGS", "trainer.accumulate_grad_batches=4"),
+        case(
+            "memory for single tuples",
+            f"{WINDOW} accumulation=memory loss=triplet",
+            "accumulation.mode=memory: siamese.losses.TripletLoss cannot take reference embeddings",
+            "triplet_batch_all",
+            "loss.koleo_weight above 0",
+        ),
+        case(
+            "memory with roles",
+            f"{WINDOW} accumulation=memory loss=triplet_koleo loss.koleo_over=anchors",
+            "loss.koleo_over=anchors",
+            "expected all",
+        ),
+        case("memory of nothing", "accumulation=memory loss=triplet_koleo", "accumulation.scope=window", "persistent"),
+        case(
+            "memory without size",
+            "accumulation=memory accumulation.scope=persistent loss=triplet_koleo",
+            "accumulation.size",
+            "accumulation.size=NUMBER",
+        ),
+        case("size without memory", "accumulation=exact +accumulation.size=5", "accumulation.size=5", "found", "exact"),
+        case(
+            "exact without rescaling",
+            "accumulation=exact +accumulation.rescale_last_window=false",
+            "accumulation.rescale_last_window=false",
+            "accumulation=naive",
+        ),
+        case("measuring never", "accumulation.measure_every=0", "accumulation.measure_every=0", "at least 1"),
         case("precision of a GPU", "device.precision=16-mixed", "device.precision=16-mixed", "expected bf16-mixed"),
     ],
 )

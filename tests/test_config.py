@@ -23,7 +23,14 @@ OPTIONS = sorted(
     for file in (ROOT / "conf").glob("*/*.yaml")
     if file.parent.name not in ("hydra", "search")
 )
-COMPLETING = {("data", "image_folder"): ["data.root=somewhere"]}  # what an option leaves to the user
+COMPLETING = {  # what an option leaves to the user
+    ("data", "image_folder"): ["data.root=somewhere"],
+    ("batches", "pairs"): ["loss=contrastive"],
+    ("batches", "views"): ["loss=vicreg"],
+    ("batches", "magnet"): ["loss=magnet"],
+    ("loss", "instance"): ["batches=views"],
+    ("loss", "magnet"): ["batches=magnet"],
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -116,10 +116,10 @@ def test_article_split_is_the_articles_index_for_index() -> None:
 def test_article_split_shares_images_and_by_image_does_not() -> None:
     source = toy_images([200] * 10, size=2)
     article = TripletData(source, dataclasses.replace(TOY, split="article", triplets="article"), 0)
-    leaked = np.isin(article.triplets["validation"], article.epoch(0).triplets.numpy()).any(axis=1)
+    leaked = np.isin(article.triplets["validation"], article.epoch(0).items.numpy()).any(axis=1)
     assert leaked.mean() > 0.5
     clean = TripletData(source, TOY, 0)
-    assert not np.isin(clean.triplets["validation"], clean.epoch(0).triplets.numpy()).any()
+    assert not np.isin(clean.triplets["validation"], clean.epoch(0).items.numpy()).any()
 
 
 def test_article_pairs_are_consecutive_and_an_odd_image_is_left() -> None:
@@ -185,7 +185,7 @@ def test_epochs_differ_in_order_and_only_resampled_ones_in_triplets() -> None:
     source = toy_images([20] * 3)
     for triplets, same in (("article", True), ("fixed", True), ("resampled", False)):
         data = TripletData(source, dataclasses.replace(TOY, triplets=triplets), 0)
-        first, second = data.epoch(0).triplets, data.epoch(1).triplets
+        first, second = data.epoch(0).items, data.epoch(1).items
         assert not torch.equal(first, second)
         assert (set(map(tuple, first.tolist())) == set(map(tuple, second.tolist()))) is same
 
@@ -206,7 +206,7 @@ def test_batch_rows_are_anchors_then_positives_then_negatives() -> None:
     batch = next(iter(data.train_dataloader()))
     a, p, n = batch.tuples
     for role, rows in enumerate((a, p, n)):
-        assert torch.equal(batch.images[rows], epoch.triplets[:4, role])
+        assert torch.equal(batch.images[rows], epoch.items[:4, role])
         assert batch.draws is not None
         assert torch.equal(batch.draws[rows], epoch.draws[:4, role])
     assert torch.equal(batch.labels, source.labels[batch.images])

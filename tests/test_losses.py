@@ -78,7 +78,7 @@ def test_batch_all_in_blocks_gradient_and_permutation(monkeypatch: pytest.Monkey
     order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
     assert crit(z[order], labels[order], none).item() == pytest.approx(crit(z, labels, none).item(), abs=1e-12)
     whole = crit(z, labels, none).item()
-    monkeypatch.setattr("siamese.losses.triplet.BLOCK_ENTRIES", 2 * 9)
+    monkeypatch.setattr("siamese.losses.pairwise.BLOCK_ENTRIES", 2 * 9)
     assert crit(z, labels, none).item() == pytest.approx(whole, abs=1e-12)
 
 
@@ -125,7 +125,7 @@ def test_koleo_is_its_formula(n: int, d: int, k: int, seed: int) -> None:
 def test_koleo_in_blocks_is_koleo_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     z = rows(50, 8)
     whole = koleo(z)
-    monkeypatch.setattr(importlib.import_module("siamese.losses.koleo"), "BLOCK_ENTRIES", 7 * 50)
+    monkeypatch.setattr(importlib.import_module("siamese.losses.pairwise"), "BLOCK_ENTRIES", 7 * 50)
     assert torch.equal(koleo(z), whole)
 
 
@@ -209,3 +209,7 @@ def test_objective_computes_in_float32_under_autocast() -> None:
 def test_batch_dependence_is_known() -> None:
     assert not Objective("triplet", TripletLoss(), KoLeo(), 0.0).batch_dependent
     assert Objective("triplet", TripletLoss(), KoLeo(), 0.1).batch_dependent
+    # Without tuples, a loss over triplets looks for them in the batch.
+    found = Objective("triplet", TripletLoss(), KoLeo(), 0.0, finds_tuples=True)
+    assert found.batch_dependent
+    assert found.base_depends

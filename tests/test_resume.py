@@ -35,12 +35,13 @@ COMMON = (
 )
 NOISY = "model._target_=killer.noisy_conv_small"
 EXPERIMENTS = {
-    "noisy": f"{NOISY} optimizer.lr=0.01 scheduler=cosine trainer.max_epochs=3 "
+    "noisy": f"{NOISY} accumulation=exact optimizer.lr=0.01 scheduler=cosine trainer.max_epochs=3 "
     "callbacks.checkpoint_every_steps=1 callbacks.checkpoint_every=1",
     "one_cycle": "optimizer=sgd scheduler=one_cycle trainer.max_epochs=8 callbacks.checkpoint_every_steps=2",
     "step": "scheduler=step scheduler.step_size=1 scheduler.gamma=0.5 trainer.limit_train_batches=7 "
     "trainer.max_epochs=3 callbacks.checkpoint_every_steps=2",
-    "constant": "optimizer=sgd trainer.max_epochs=4 callbacks.checkpoint_every_steps=1",
+    "constant": "accumulation=memory accumulation.scope=persistent accumulation.size=60 optimizer=sgd "
+    "trainer.max_epochs=4 callbacks.checkpoint_every_steps=1",
 }
 
 

@@ -55,6 +55,10 @@ def load(data: Data, seed: int) -> LabelledImages:
         loaded = _cifar10(data)
     elif data.source == "digits":
         loaded = _digits(data.image_size)
+    elif data.source == "fashion_mnist":
+        from siamese.data.fashion_mnist import fashion_mnist
+
+        loaded = fashion_mnist(data)
     else:
         from siamese.data.folder import image_folder
 

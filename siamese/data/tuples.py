@@ -1,4 +1,4 @@
-"""Triplets of image indices: the article's, and drawn ones."""
+"""Triplets and pairs of image indices: of consecutive images, and drawn ones."""
 
 from __future__ import annotations
 
@@ -83,3 +83,25 @@ def draw_triplets(labels: np.ndarray, per_class: int | None, random: np.random.G
         negative = np.where(negative < start, negative, negative + size)
         triplets.append(np.column_stack([order[start + anchor], order[start + positive], order[negative]]))
     return np.concatenate(triplets)
+
+
+def consecutive_pairs(labels: np.ndarray, per_class: int | None, random: np.random.Generator) -> np.ndarray:
+    """Pairs [2·n·C, 2] of positions in ``labels``: of one class and of two, in turn, class after class.
+
+    Of the images 0, 1, 2, … of a class, in the order of ``labels``, image i forms a pair with image
+    i + 1, and the next pair with image i of another class, drawn uniformly. Each of the C classes has
+    as many of either, n: one fewer than the smallest class has images, and at most ``per_class``.
+    """
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    count = min(len(images) for images in members) - 1
+    count = count if per_class is None else min(count, per_class)
+    table = np.stack([images[: count + 1] for images in members])
+    others = (np.arange(len(table))[:, None] + random.integers(1, len(table), (len(table), count))) % len(table)
+    same = np.stack([table[:, :-1], table[:, 1:]], axis=2)
+    different = np.stack([table[:, :-1], table[others, np.arange(count)]], axis=2)
+    return np.stack([same, different], axis=2).reshape(-1, 2)
+
+
+def pairs_of(triplets: np.ndarray) -> np.ndarray:
+    """Pairs [2·T, 2], anchor and positive, anchor and negative in turn, of ``triplets`` [T, 3]."""
+    return triplets[:, [0, 1, 0, 2]].reshape(-1, 2)

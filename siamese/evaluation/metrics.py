@@ -55,13 +55,15 @@ METRICS: dict[str, str | None] = {
     "normalised_area_mean": None,
     "legacy_area_mean": None,
 }
+# Over pairs of consecutive images, by Euclidean distance, in runs that train on pairs.
+PAIR_METRICS: dict[str, str | None] = {"pair_accuracy": "max", "pair_auc": "max"}
 
 
 def direction(name: str) -> str | None:
     """``max`` or ``min``, whichever is better for ``name`` (without prefix), or None for neither; a name
-    that is not of :data:`METRICS` is a loss. ``ellipse_area/cat`` goes the way of ``ellipse_area_mean``."""
+    that is of neither table is a loss. ``ellipse_area/cat`` goes the way of ``ellipse_area_mean``."""
     measure, slash, _ = name.partition("/")
-    return METRICS.get(f"{measure}_mean" if slash else name, "min")
+    return (METRICS | PAIR_METRICS).get(f"{measure}_mean" if slash else name, "min")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 No figure goes through pyplot, so that none has to be closed and threads do not meet."""
 
 from siamese.figures.embedding import distance_matrix, projection, similarity_histogram, spectrum
-from siamese.figures.images import gallery, hardest_triplets, sample_grid, triplet_grid
+from siamese.figures.images import gallery, hardest_triplets, pair_grid, sample_grid, triplet_grid
 from siamese.figures.redraw import from_arrays
 from siamese.figures.style import COLOURS, class_style
 from siamese.figures.training import loss_curves, metric_curves, roc_curves
@@ -17,6 +17,7 @@ __all__ = [
     "hardest_triplets",
     "loss_curves",
     "metric_curves",
+    "pair_grid",
     "projection",
     "roc_curves",
     "sample_grid",

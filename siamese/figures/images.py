@@ -89,6 +89,41 @@ def hardest_triplets(
     return triplet_grid(images, labels, distances, class_names, f"Hardest triplets, {part} images")
 
 
+def pair_grid(
+    images: np.ndarray,
+    labels: np.ndarray,
+    distances: np.ndarray,
+    threshold: float,
+    class_names: Sequence[str],
+    part: str,
+) -> Figure:
+    """One column a pair, its images below each other, and whether its distance tells what it is.
+
+    Args:
+        images, labels: uint8 [P, 2, 3, H, W] and [P, 2].
+        distances: [P], Euclidean.
+        threshold: the distance below which a pair counts as one of the same class.
+    """
+    names = [short(name) for name in class_names]
+    size = PICTURE * 1.3
+    cell = max(size, text_width([names[i] for i in np.unique(labels)], SMALL) + MARK) + 2 * GAP
+    title = f"Pairs of {part} images; one class if nearer than {float(threshold):g}"
+    width = max(len(images) * cell, text_width([title], 12) * 1.05) + 2 * MARGIN
+    high = size + LINE * 1.5
+    figure, axis = _sheet(width, 0.5 + 2 * high + LINE + 2 * MARGIN)
+    axis.text(width / 2, MARGIN + 0.12, title, ha="center", va="center", fontsize=12)
+    for i, (pair, of, distance) in enumerate(zip(images, labels, distances, strict=True)):
+        x, same = MARGIN + i * cell, of[0] == of[1]
+        right = (distance < threshold) == same
+        for j, (picture, label) in enumerate(zip(pair, of, strict=True)):
+            y = MARGIN + 0.5 + j * high
+            _picture(axis, picture, x, y, size, SAME if same else OTHER, dashed=not same)
+            _class_name(axis, x, y + size + LINE * 0.75, int(label), names[int(label)], SMALL)
+        text, colour = f"{'✓' if right else '✗'} {distance:.2f}", SAME if right else OTHER
+        axis.text(x, MARGIN + 0.5 + 2 * high + LINE * 0.5, text, va="center", fontsize=SMALL, color=colour)
+    return figure
+
+
 def gallery(
     query_images: np.ndarray,
     query_labels: np.ndarray,

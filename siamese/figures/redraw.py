@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from siamese.artifacts import read_metrics
 from siamese.config import RunError
 from siamese.figures.embedding import distance_matrix, projection, similarity_histogram, spectrum
-from siamese.figures.images import gallery, hardest_triplets, sample_grid, triplet_grid
+from siamese.figures.images import gallery, hardest_triplets, pair_grid, sample_grid, triplet_grid
 from siamese.figures.training import loss_curves, metric_curves, roc_curves
 
 PARTS = ("validation", "test")
+TRIPLET = ("images", "labels", "distances")
 
 
 def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
@@ -37,8 +38,13 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
     if has("samples"):
         grid = read("samples", "images", "labels", "class_names")
         yield "samples", sample_grid(**grid)
-        triplets = read("samples", "triplet_images", "triplet_labels", "triplet_distances")
-        yield "triplets", triplet_grid(*triplets.values(), grid["class_names"])
+        if "triplet_images" in _names(folder / "samples.npz"):
+            images, labels, distances = read("samples", *(f"triplet_{what}" for what in TRIPLET)).values()
+            yield "triplets", triplet_grid(images, labels, distances, grid["class_names"])
+    for part in ("train", "test"):
+        if has(f"pairs_{part}"):
+            found = read(f"pairs_{part}", "images", "labels", "distances", "threshold", "class_names")
+            yield f"pairs_{part}", pair_grid(**found, part=part)
     yield from _curves(read_metrics(run / "metrics.csv"))
     if curves := {part: read(f"roc_{part}", "fpr", "tpr") for part in PARTS if has(f"roc_{part}")}:
         yield "roc", roc_curves({part: (c["fpr"], c["tpr"], _area(**c)) for part, c in curves.items()})
@@ -82,6 +88,11 @@ def _curves(rows: list[dict[str, str]]) -> Iterator[tuple[str, Figure]]:
 def _area(fpr: np.ndarray, tpr: np.ndarray) -> float:
     """The area under the curve, by the trapezoidal rule."""
     return float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
+
+
+def _names(path: Path) -> list[str]:
+    with np.load(path, allow_pickle=False) as stored:
+        return list(stored.files)
 
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:

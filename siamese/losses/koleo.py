@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.pairwise import blocks
+
 EPSILON = 1e-8
-BLOCK_ENTRIES = 1 << 22  # similarities held at a time: 16 MB in float32
 
 
 def koleo(embeddings: Tensor, neighbours: int = 1) -> Tensor:
@@ -41,10 +42,9 @@ def koleo(embeddings: Tensor, neighbours: int = 1) -> Tensor:
 def _nearest(z: Tensor, k: int) -> Tensor:
     """Positions [N, k] of the k rows with the largest dot product, the row itself apart."""
     found = []
-    rows = max(1, BLOCK_ENTRIES // len(z))
-    for start in range(0, len(z), rows):
-        block = z[start : start + rows] @ z.t()
-        block.diagonal(start).fill_(float("-inf"))
+    for rows in blocks(len(z), len(z)):
+        block = z[rows] @ z.t()
+        block.diagonal(rows.start).fill_(float("-inf"))
         found.append(block.topk(k, dim=1).indices)
     return torch.cat(found)
 
@@ -58,6 +58,11 @@ class KoLeo(nn.Module):
     def __init__(self, over: str = "all", neighbours: int = 1) -> None:
         super().__init__()
         self.over, self.neighbours = over, neighbours
+
+    @property
+    def takes_references(self) -> bool:
+        """References have no role, so only KoLeo over all embeddings can take them."""
+        return self.over == "all"
 
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...]) -> Tensor:
         roles = self.roles(len(embeddings), indices_tuple)

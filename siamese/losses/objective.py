@@ -6,18 +6,27 @@ import torch
 from torch import Tensor, nn
 
 from siamese.losses.koleo import KoLeo
+from siamese.losses.references import References, beside, takes_references
 
 
 class Objective(nn.Module):
     """``loss + koleo_weight · KoLeo``, computed in float32 (float64 stays) with autocast off.
 
     ``terms`` names what is added up: the loss under its own name, and ``koleo`` unweighted, when
-    its weight is not 0.
+    its weight is not 0. ``finds_tuples`` is whether the loss gets none and finds them in the batch.
     """
 
-    def __init__(self, name: str, loss: nn.Module, koleo: KoLeo, koleo_weight: float) -> None:
+    def __init__(
+        self, name: str, loss: nn.Module, koleo: KoLeo, koleo_weight: float, finds_tuples: bool = False
+    ) -> None:
         super().__init__()
         self.name, self.base, self.koleo, self.koleo_weight = name, loss, koleo, koleo_weight
+        self.finds_tuples = finds_tuples
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The losses that are added up, by name."""
+        return {self.name: self.base} | ({"koleo": self.koleo} if self.koleo_weight else {})
 
     @property
     def terms(self) -> list[str]:
@@ -26,17 +35,31 @@ class Objective(nn.Module):
     @property
     def batch_dependent(self) -> bool:
         """Whether the value depends on which embeddings are seen at once, not only on each tuple."""
-        return bool(self.koleo_weight) or getattr(self.base, "batch_dependent", True)
+        return bool(self.koleo_weight) or self.base_depends
+
+    @property
+    def base_depends(self) -> bool:
+        """The same of the loss without KoLeo."""
+        found = self.finds_tuples and getattr(self.base, "over_tuples", False)
+        return found or getattr(self.base, "batch_dependent", True)
 
     def forward(
-        self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...]
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: tuple[Tensor, ...] | None,
+        references: References | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to minimise, and its terms by name."""
+        """The scalar to minimise, and its terms by name; ``references`` join the batch of those that
+        can take them."""
         with torch.autocast(embeddings.device.type, enabled=False):
             z = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-            terms = {self.name: self.base(z, labels, indices_tuple)}
-            if self.koleo_weight:
-                terms["koleo"] = self.koleo(z, labels, indices_tuple)
+            terms = {}
+            for name, loss in self.parts.items():
+                batch = (z, labels)
+                if references is not None and takes_references(loss):
+                    batch = beside(z, labels, references)
+                terms[name] = loss(*batch, indices_tuple)
             return self.total(terms), terms
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""From uint8 images to L2-normalised embeddings: normalise, backbone, mean over space, linear, L2."""
+"""From uint8 images to embeddings: normalise, backbone, mean over space, linear, L2."""
 
 from __future__ import annotations
 
@@ -7,30 +7,82 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from siamese.config import ConfigError, nearest
+
 
 class EmbeddingNet(nn.Module):
-    """``backbone`` [N, 3, H, W] → [N, F, h, w], averaged over space, projected and normalised.
+    """``backbone`` [N, 3, H, W] → [N, F, h, w] or [N, F], averaged over space, projected and normalised.
 
     The normalisation of the pixels belongs to the network (buffers ``mean`` and ``std``), so that a
     checkpoint embeds any uint8 image without knowing what it was trained on.
+
+    Args:
+        features: F.
+        embedding_dim: of the linear projection; None for no projection: the embedding is the features.
+        normalize: whether embeddings have length 1.
+
+    Attributes:
+        embedding_dim: D, the length of an embedding.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, backbone: nn.Module, features: int, embedding_dim: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        backbone: nn.Module,
+        features: int,
+        embedding_dim: int | None,
+        mean: Sequence[float],
+        std: Sequence[float],
+        normalize: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.projection = nn.Linear(features, embedding_dim)
+        self.projection = nn.Identity() if embedding_dim is None else nn.Linear(features, embedding_dim)
+        self.embedding_dim = features if embedding_dim is None else embedding_dim
+        self.normalize = normalize
+        self._frozen: list[nn.Module] = []
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed uint8 [N, 3, H, W]; returns [N, embedding_dim], rows of length 1, float32 or wider."""
-        x = (images.to(self.mean.dtype) - self.mean) / self.std
-        z = self.projection(self.backbone(x).mean((2, 3)))
+        """Embed uint8 [N, 3, H, W]; returns [N, D], float32 or wider, rows of length 1 if ``normalize``."""
+        x = self.backbone((images.to(self.mean.dtype) - self.mean) / self.std)
+        z = self.projection(x.mean((2, 3)) if x.dim() == 4 else x)
         with torch.autocast(z.device.type, enabled=False):
             wide = z if z.dtype == torch.float64 else z.float()
-            return nn.functional.normalize(wide, dim=1)
+            return nn.functional.normalize(wide, dim=1) if self.normalize else wide
+
+    def freeze(self, upto: str) -> None:
+        """Keep what a part of the backbone computes: its parameters get no gradient, and its BatchNorm
+        and dropout stay in evaluation mode whatever :meth:`train` says.
+
+        Args:
+            upto: ``none``, ``backbone``, or the name of a layer: all layers up to it, and it.
+
+        Raises:
+            ConfigError: for a name that no layer has, and when nothing is left to train.
+        """
+        leaves = [(name, m) for name, m in self.backbone.named_modules() if not list(m.children())]
+        count = {"none": 0, "backbone": len(leaves)}.get(upto)
+        if count is None:
+            inside = [i for i, (name, _) in enumerate(leaves) if f"{name}.".startswith(f"{upto}.")]
+            if not inside:
+                names = [name for name, _ in self.backbone.named_modules() if name]
+                tops = [name for name, _ in self.backbone.named_children()]
+                raise ConfigError(
+                    f"model.freeze={upto}: expected none, backbone, or a layer of the backbone, such as "
+                    f"{', '.join(tops[:12])}{nearest(upto, ['none', 'backbone', *names])}"
+                )
+            count = inside[-1] + 1
+        self._frozen = [layer.requires_grad_(False) for _, layer in leaves[:count]]
+        if not any(p.requires_grad for p in self.parameters()):
+            raise ConfigError(f"model.freeze={upto}: with model.embedding_dim=null nothing is left to train")
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> EmbeddingNet:
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self

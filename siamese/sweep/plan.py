@@ -136,7 +136,7 @@ class Composer:
                     OmegaConf.update(job, override.key_or_group, override.value(), merge=True)
         except OmegaConfBaseException:  # Hydra says better what is wrong with it
             hydra, job = self._compose(words)
-        HydraConfig.instance().cfg = hydra  # what interpolations such as ${hydra:...} read
+        HydraConfig.instance().cfg = cast(Any, hydra)  # what interpolations such as ${hydra:...} read
         container = cast(dict[str, Any], OmegaConf.to_container(job, resolve=True))
         return container, {key: value for key, value in flatten(container).items() if is_scientific(key)}
 

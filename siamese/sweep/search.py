@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import optuna
 import rich
@@ -69,7 +69,11 @@ class Search:
 
     def _same_space(self) -> None:
         """Refuse a study of another space, metric or configuration under this name."""
-        own = {"space": self.settings.space, "metric": self.settings.metric, "train": self.settings.train}
+        own: dict[str, Any] = {
+            "space": self.settings.space,
+            "metric": self.settings.metric,
+            "train": self.settings.train,
+        }
         for key, value in own.items():
             before = self.study.user_attrs.get(key, value)
             if json.dumps(before, sort_keys=True) != json.dumps(value, sort_keys=True):

@@ -21,12 +21,12 @@ def history(trials: Sequence[FrozenTrial], metric: str) -> Figure:
     pruned = [t for t in trials if t.state == TrialState.PRUNED and t.intermediate_values]
     best, highest = [], float("-inf")
     for trial in done:
-        highest = max(highest, trial.value or highest)
+        highest = max(highest, _value(trial))
         best.append(highest)
     if pruned:
         last = [t.intermediate_values[max(t.intermediate_values)] for t in pruned]
         axes.scatter([t.number for t in pruned], last, marker="x", color=GREY, label="pruned, when it was")
-    axes.scatter([t.number for t in done], [t.value for t in done], color=BLUE, s=18, label="finished")
+    axes.scatter([t.number for t in done], [_value(t) for t in done], color=BLUE, s=18, label="finished")
     axes.step([t.number for t in done], best, where="post", color=ORANGE, label="best so far")
     axes.set(xlabel="trial", ylabel=metric)
     axes.legend(frameon=False)
@@ -65,7 +65,7 @@ def slices(trials: Sequence[FrozenTrial], metric: str) -> Figure:
             axes.set_xscale("log" if kind.log else "linear")
             axes.set_xlim(kind.low, kind.high)
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.scatter(x, [t.value for t in having], s=14, color=BLUE, alpha=0.7, clip_on=False)
+        axes.scatter(x, [_value(t) for t in having], s=14, color=BLUE, alpha=0.7, clip_on=False)
         axes.set_xlabel(key)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(kinds) :]:
@@ -73,3 +73,8 @@ def slices(trials: Sequence[FrozenTrial], metric: str) -> Figure:
     for row in grid:
         row[0].set_ylabel(metric)
     return figure
+
+
+def _value(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value

@@ -188,7 +188,7 @@ def _launch(
         return "the launcher gave up; the same command goes on"
     finally:
         watch.close()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     with contextlib.suppress(RunError):
         return str(artifacts.read_json(directory / STOP).get("reason"))

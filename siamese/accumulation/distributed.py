@@ -1,0 +1,39 @@
+"""The batch across devices: the union of what every rank has embedded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from siamese.accumulation.window import Seen, join
+from siamese.data import Batch
+
+if TYPE_CHECKING:
+    from siamese.module import SiameseModule
+
+
+def gather(module: SiameseModule, rows: Tensor) -> list[Tensor]:
+    """``rows`` [n, ...] of every rank, by rank; n may differ. The gradient of what is computed of them
+    flows back to the rank they came from, summed over all ranks."""
+    if module.trainer.world_size == 1:
+        return [rows]
+    strategy = module.trainer.strategy
+    sizes = strategy.all_gather(torch.tensor(len(rows), device=rows.device)).tolist()
+    padding = [0, 0] * (rows.dim() - 1) + [0, max(sizes) - len(rows)]
+    padded = nn.functional.pad(rows, padding)
+    every = strategy.all_gather(padded, sync_grads=rows.requires_grad)
+    return [one[:size] for one, size in zip(every, sizes, strict=True)]
+
+
+def union(module: SiameseModule, embeddings: Tensor, batch: Batch) -> Seen:
+    """The batch that the ranks have between them, whose whole loss every rank computes.
+
+    W ranks of B items then equal one rank of W·B: each rank's gradient through its own embeddings
+    arrives W times over, and the mean over ranks that synchronises gradients divides by W.
+    """
+    if module.trainer.world_size == 1:
+        return Seen(embeddings, batch.labels, batch.tuples)
+    every = zip(gather(module, embeddings), gather(module, batch.labels), strict=True)
+    return join(module.data.layout, list(every))

@@ -1,0 +1,71 @@
+"""Batches of neighbouring clusters, for the magnet loss."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from siamese.data.draws import generator
+from siamese.losses.magnet import Clusters, cluster
+
+
+def cluster_groups(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    *,
+    clusters_per_class: int,
+    images_per_cluster: int,
+    clusters_per_batch: int,
+    batches: int,
+    seed: int,
+    place: tuple[int, ...],
+) -> np.ndarray:
+    """The images of ``batches`` micro-batches, each of one cluster and of those it is most confused with.
+
+    Rippel, Paluri, Dollár and Bourdev 2016 (Metric learning with adaptive density discrimination),
+    section 3.2: k-means finds clusters in each class (:func:`siamese.losses.magnet.cluster`); each
+    batch draws a seed cluster, the likelier the larger its loss, and takes the ``clusters_per_batch − 1``
+    clusters of other classes whose means are nearest to it (impostors), and from each of them
+    ``images_per_cluster`` images at random; no image twice before every image of the cluster came once.
+
+    Args:
+        embeddings: float [N, D], of the training images at this moment.
+        labels: int64 [N].
+        place: of the draws under ``seed``: the epoch, and which of its refreshes this is.
+
+    Returns:
+        int64 [batches · clusters_per_batch, images_per_cluster], positions in ``labels``; row
+        ``b · clusters_per_batch`` is of the seed cluster of batch b, the rows after it are its
+        impostors, nearest first. All rows of a batch are of different clusters.
+
+    Raises:
+        ValueError: for a class with fewer images than clusters, or fewer impostors than a batch takes.
+    """
+    random = generator(seed, "clusters", *place)
+    found = cluster(embeddings, labels, clusters_per_class, random)
+    members = [np.flatnonzero(found.of_image == c) for c in range(len(found.labels))]
+    weights = found.losses + (not found.losses.any())  # without any loss, all alike
+    seeds = random.choice(len(members), batches, p=weights / weights.sum())
+    near = {c: impostors(found, c, clusters_per_batch - 1) for c in np.unique(seeds)}
+    rows = [_draw(members[c], images_per_cluster, random) for first in seeds for c in (first, *near[first])]
+    return np.stack(rows)
+
+
+def impostors(found: Clusters, of: int, count: int) -> np.ndarray:
+    """The ``count`` clusters of other classes whose means are nearest to that of cluster ``of``, nearest first.
+
+    Raises:
+        ValueError: when there are fewer.
+    """
+    others = np.flatnonzero(found.labels != found.labels[of])
+    if len(others) < count:
+        raise ValueError(
+            f"a batch of {count + 1} clusters needs {count} clusters of other classes than its first; "
+            f"there are {len(others)}"
+        )
+    distances = np.square(found.means[others] - found.means[of]).sum(1)
+    return others[np.argsort(distances, kind="stable")[:count]]
+
+
+def _draw(members: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+    rounds = [random.permutation(members) for _ in range(-(-size // len(members)))]
+    return np.concatenate(rounds)[:size]
