@@ -74,7 +74,8 @@ def sweep(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, c
     finally:
         artifacts.release(directory)
     console = rich.get_console()
-    console.print(table(planned.jobs, states))
+    width = None if console.is_terminal else max(console.width, 120)
+    console.print(table(planned.jobs, states), width=width, crop=False)
     console.print(str(directory), markup=False, highlight=False, soft_wrap=True)
     if stopped == "interrupted":
         print("interrupted; the same command goes on", file=sys.stderr)
