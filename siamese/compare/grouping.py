@@ -17,12 +17,9 @@ from siamese.schema import is_scientific
 
 ABSENT = "—"  # a key that a run's configuration does not have
 Unit = tuple[str, ...]  # what is paired: the seed, as JSON
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
-    "!=": operator.ne,
-    "==": operator.eq,
-    "=": operator.eq,
     "<": operator.lt,
     ">": operator.gt,
 }
@@ -57,12 +54,9 @@ class Condition:
             return False
         found = settings[self.key]
         if self.sign in ("=", "==", "!="):
-            return OPERATORS[self.sign](canonical(found), canonical(self.value)) or (
-                self.sign != "!=" and _numbers(found, self.value) and found == self.value
-            )
-        if not _numbers(found, self.value):
-            return False
-        return OPERATORS[self.sign](found, self.value)
+            equal = found == self.value if _numbers(found, self.value) else canonical(found) == canonical(self.value)
+            return equal != (self.sign == "!=")
+        return _numbers(found) and ORDERS[self.sign](found, self.value)
 
 
 def parse_condition(text: str, keys: Iterable[str]) -> Condition:
@@ -81,7 +75,7 @@ def parse_condition(text: str, keys: Iterable[str]) -> Condition:
         value = float(value) if isinstance(value, str) and re.fullmatch(r"[-+\d.]+e[-+]?\d+", value, re.I) else value
     except (yaml.YAMLError, ValueError):
         value = word
-    if sign in ("<", "<=", ">", ">=") and not _numbers(value):
+    if sign in ORDERS and not _numbers(value):
         raise ConfigError(f"{text!r}: {sign} needs a number, found {word!r}")
     return Condition(key, sign, value)
 

@@ -1,0 +1,353 @@
+"""One comparison: the runs under some directories, their groups, and every paired difference with its verdict."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from siamese.compare import statistics as st
+from siamese.compare.grouping import (
+    Group,
+    Unit,
+    baselines,
+    known_key,
+    make_groups,
+    parse_condition,
+    unit_name,
+    varying_keys,
+    without_repeats,
+)
+from siamese.compare.reading import LeftOut, Run, find_runs
+from siamese.compare.warnings import batch_warnings, provenance_warnings
+from siamese.config import ConfigError, nearest
+
+MARGINS = Path(__file__).parent / "margins.yaml"
+# What is compared where --metrics does not say: few, because every comparison costs the others power.
+MEASURES = ("auc", "recall_at_1", "map_at_r", "intra_distance", "inter_distance", "effective_rank", "ellipse_area_mean")
+MOST_UNNAMED = 6
+
+
+class NothingUsable(Exception):
+    """No complete run is left to compare; carries what was left out."""
+
+    def __init__(self, message: str, left_out: Sequence[LeftOut] = ()) -> None:
+        super().__init__(message)
+        self.left_out = list(left_out)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    where: tuple[str, ...] = ()
+    pair_by: tuple[str, ...] = ("seed",)
+    group_by: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    baseline: tuple[str, ...] = ()
+    margins: Path = MARGINS
+
+
+@dataclass(frozen=True)
+class Margin:
+    scale: str  # difference or log_ratio
+    size: float  # 0.005; for log_ratio 0.10 means a factor of 1.10 either way
+
+    @property
+    def bound(self) -> float:
+        """The margin on the scale the test works on."""
+        return math.log1p(self.size) if self.scale == "log_ratio" else self.size
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    direction: str | None  # max or min
+    batch_dependent: bool
+    margin: Margin | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric in a group: one value a seed."""
+
+    values: dict[Unit, float]
+    mean: float
+    low: float | None  # 95 % t interval of the mean, from two seeds on
+    high: float | None
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A group against its baseline in one metric, paired by seed; on log_ratio, of logarithms."""
+
+    metric: Metric
+    group: Group
+    baseline: Group
+    units: tuple[Unit, ...]
+    differences: np.ndarray
+    scale: str
+    mean: float | None = None
+    interval: tuple[float, float] | None = None  # 95 %
+    interval_90: tuple[float, float] | None = None  # lies within the margin exactly where p_tost < 0.05
+    bca: tuple[float, float] | None = None
+    p_t: float | None = None
+    p_sign_flip: float | None = None
+    sign_flip_exact: bool = True
+    p_wilcoxon: float | None = None
+    p_tost: float | None = None
+    p_holm: float | None = None
+    p_tost_holm: float | None = None
+    effect: float | None = None
+    seeds_needed: int | None = None
+    verdict: st.Verdict | None = None
+    says: str = ""
+
+    @property
+    def n(self) -> int:
+        return len(self.units)
+
+    @property
+    def better(self) -> bool | None:
+        """Whether the mean lies on the good side of the baseline; None where the metric has no direction."""
+        if not self.mean or self.metric.direction not in ("max", "min"):
+            return None
+        return (self.mean > 0) == (self.metric.direction == "max")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    inputs: tuple[Path, ...]
+    options: Options
+    runs: list[Run]
+    left_out: list[LeftOut]
+    varying: list[str]  # the keys that tell runs apart
+    keys: list[str]  # the keys that groups are made by
+    constant: dict[str, Any]
+    groups: list[Group]
+    metrics: list[Metric]
+    cells: dict[tuple[int, str], Cell]  # by group number and metric name
+    differences: list[Difference]
+    warnings: list[str]
+    unpaired: bool  # some seed of a group has no partner
+    family: int  # comparisons that Holm's adjustment is over
+
+
+def compare(paths: Sequence[Path], options: Options) -> Comparison:
+    """Read, group, pair and test.
+
+    Raises:
+        ConfigError: for a path, key, condition, metric or margin that cannot be used.
+        NothingUsable: when no complete run is left.
+    """
+    margins = read_margins(options.margins)
+    runs, left_out = find_runs(paths)
+    if not runs:
+        raise NothingUsable("no complete run directory found", left_out)
+    keys = list(dict.fromkeys(k for run in runs for k in run.settings))
+    pair_by = [known_key(k, keys) for k in options.pair_by]
+    for key in options.group_by:
+        if known_key(key, keys) in pair_by:
+            raise ConfigError(f"--group-by {key}: runs are paired by it; choose another key, or another --pair-by")
+    conditions = [parse_condition(text, keys) for text in options.where]
+    chosen = [run for run in runs if all(c.holds(run.settings) for c in conditions)]
+    left_out += [LeftOut(run.path, f"not {' and '.join(options.where)}", "filtered") for run in runs if run not in chosen]
+    if not chosen:
+        raise NothingUsable(f"none of {len(runs)} complete runs fits {' and '.join(options.where)}", left_out)
+    runs, repeated = without_repeats(chosen, pair_by)
+    left_out += repeated
+
+    varying, constant = varying_keys(runs, pair_by)
+    group_keys = list(options.group_by) or varying
+    groups = make_groups(runs, group_keys, pair_by)
+    metrics = choose_metrics(runs, options.metrics, margins)
+    pairs = baselines(groups, [parse_condition(text, keys) for text in options.baseline])
+    cells = {(g.number, m.name): cell for g in groups for m in metrics if (cell := _cell(g, m.name))}
+    raw = [_difference(m, g, pairs[g.number], cells) for m in metrics for g in groups if g.number in pairs]
+    differences, family = _settled(raw)
+    unpaired = [
+        f"{g.label}: {len(alone)} without a partner in ({pairs[g.number].label}): "
+        + "; ".join(unit_name(u, pair_by) for u in sorted(alone))
+        for g in groups
+        if g.number in pairs and (alone := g.runs.keys() ^ pairs[g.number].runs.keys())
+    ]
+    warnings = [
+        *(f"unpaired, and left out of the differences: {line}" for line in unpaired),
+        *provenance_warnings(runs, groups, pairs, pair_by),
+        *batch_warnings(groups, [m.name for m in metrics if m.batch_dependent]),
+        *_averaging_warnings(groups, varying, group_keys),
+        *_undefined(runs, metrics),
+    ]
+    return Comparison(
+        tuple(paths),
+        options,
+        runs,
+        left_out,
+        varying,
+        group_keys,
+        constant,
+        groups,
+        metrics,
+        cells,
+        differences,
+        warnings,
+        bool(unpaired),
+        family,
+    )
+
+
+def read_margins(path: Path) -> list[tuple[str, Margin]]:
+    """``(pattern, margin)`` in the order of the file.
+
+    Raises:
+        ConfigError: for a file that is no list of {metric, scale, margin}.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: could not be read as YAML ({' '.join(str(error).split())[:120]})") from None
+    expected = "a list of {metric: PATTERN, scale: difference or log_ratio, margin: a number above 0}"
+    out = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        good = isinstance(entry, Mapping) and entry.keys() == {"metric", "scale", "margin"}
+        size = entry["margin"] if good else None
+        good = good and isinstance(size, (int, float)) and not isinstance(size, bool) and 0 < size < math.inf
+        if not good or entry["scale"] not in ("difference", "log_ratio"):
+            raise ConfigError(f"{path}: expected {expected}, found {entry}")
+        out.append((str(entry["metric"]), Margin(entry["scale"], float(entry["margin"]))))
+    return out
+
+
+def choose_metrics(runs: Sequence[Run], patterns: Sequence[str], margins: Sequence[tuple[str, Margin]]) -> list[Metric]:
+    """The metrics to compare: those that fit ``patterns`` (in their order), or a few of the usual ones.
+
+    Raises:
+        ConfigError: for a pattern that fits no metric of any run.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        for name, entry in run.summary.items():
+            entries.setdefault(name, entry)
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        fitting = fnmatch.filter(entries, pattern)
+        if not fitting:
+            raise ConfigError(f"--metrics {pattern}: no run has such a metric{nearest(pattern, entries)}")
+        names |= dict.fromkeys(fitting)
+    for part in () if patterns else ("test", "val"):
+        names = names or dict.fromkeys(f"{part}/{m}" for m in MEASURES if f"{part}/{m}" in entries)
+    return [
+        Metric(
+            name,
+            entries[name].get("direction"),
+            bool(entries[name].get("batch_dependent")),
+            next((m for pattern, m in margins if fnmatch.fnmatchcase(name.partition("/")[2], pattern)), None),
+        )
+        for name in names or list(entries)[:MOST_UNNAMED]
+    ]
+
+
+def _cell(group: Group, metric: str) -> Cell | None:
+    found = {u: [v for run in runs if (v := run.metric(metric)) is not None] for u, runs in group.runs.items()}
+    values = {u: float(np.mean(v)) for u, v in found.items() if v}
+    if not values:
+        return None
+    array = np.array(list(values.values()))
+    low, high = st.t_interval(array) if len(array) > 1 else (None, None)
+    return Cell(values, float(array.mean()), low, high)
+
+
+def _difference(metric: Metric, group: Group, baseline: Group, cells: Mapping[tuple[int, str], Cell]) -> Difference:
+    """Everything about one comparison but what depends on the others."""
+    own, other = cells.get((group.number, metric.name)), cells.get((baseline.number, metric.name))
+    scale = metric.margin.scale if metric.margin else "difference"
+    units = tuple(u for u in own.values if u in other.values) if own and other else ()
+    empty = Difference(metric, group, baseline, units, np.zeros(0), scale)
+    if not own or not other or not units:
+        return replace(empty, says="no verdict: no seed has it on both sides")
+    a, b = (np.array([cell.values[u] for u in units]) for cell in (own, other))
+    if scale == "log_ratio" and min(a.min(), b.min()) <= 0:
+        return replace(empty, says="no verdict: a ratio needs positive values")
+    d = np.log(a / b) if scale == "log_ratio" else a - b
+    out = replace(empty, differences=d, mean=float(d.mean()))
+    if len(d) == 1:
+        return replace(out, says="no verdict: one seed is a description")
+    out = replace(out, interval=st.t_interval(d), interval_90=st.t_interval(d, 1 - 2 * st.ALPHA))
+    bound = metric.margin.bound if metric.margin else None
+    if st.spread(d) == 0:
+        if not np.any(d):  # nothing differs, whatever would be tested
+            return replace(out, p_t=1.0, p_sign_flip=1.0, p_tost=None if bound is None else 0.0)
+        return replace(out, says="no verdict: every seed differs by the same amount, which leaves no spread to test with")
+    p_flip, exact = st.sign_flip(d)
+    return replace(
+        out,
+        bca=st.bca_interval(d),
+        p_t=st.paired_t(d),
+        p_sign_flip=p_flip,
+        sign_flip_exact=exact,
+        p_wilcoxon=st.wilcoxon(d),
+        p_tost=None if bound is None else st.tost(d, bound),
+        effect=st.hedges_gz(d) if len(d) > 2 else None,
+    )
+
+
+def _settled(raw: Sequence[Difference]) -> tuple[list[Difference], int]:
+    """The verdicts: Holm over all comparisons that have a p, for the differences and for the equivalences."""
+    tested = [d for d in raw if d.p_t is not None]
+    equated = [d for d in raw if d.p_tost is not None]
+    p_holm = dict(zip(map(id, tested), st.holm([d.p_t for d in tested if d.p_t is not None]), strict=True))
+    p_tost = dict(zip(map(id, equated), st.holm([d.p_tost for d in equated if d.p_tost is not None]), strict=True))
+    out = []
+    for d in raw:
+        if d.p_t is None:
+            out.append(d)
+            continue
+        adjusted, within = p_holm[id(d)], p_tost.get(id(d))
+        found = st.verdict(adjusted, within)
+        needed, says = None, str(found)
+        if found is st.Verdict.INCONCLUSIVE:
+            margin = d.metric.margin
+            if margin is None:
+                says = f"{found} (no margin declared)"
+            else:
+                needed = st.seeds_needed(margin.bound, st.spread(d.differences), st.ALPHA / len(tested))
+                needed = None if needed is None else max(needed, d.n + 1)
+                says = f"{found} (about {needed} seeds needed)" if needed else f"{found} (over 10,000 seeds needed)"
+        elif not np.any(d.differences):
+            says = f"{found} (the same value in every seed)"
+        settled = replace(d, p_holm=adjusted, p_tost_holm=within, verdict=found, seeds_needed=needed, says=says)
+        out.append(settled)
+    return out, len(tested)
+
+
+def _averaging_warnings(groups: Sequence[Group], varying: Sequence[str], keys: Sequence[str]) -> list[str]:
+    most = max(len(runs) for group in groups for runs in group.runs.values())
+    if most == 1:
+        return []
+    hidden = [k for k in varying if k not in keys]
+    over = f", over {', '.join(hidden)}" if hidden else " (the same configuration and seed from other code)"
+    return [f"up to {most} runs share a group and a seed and are averaged first{over}"]
+
+
+def _undefined(runs: Sequence[Run], metrics: Sequence[Metric]) -> list[str]:
+    out = []
+    for metric in metrics:
+        missing = [run for run in runs if run.metric(metric.name) is None]
+        reasons = dict.fromkeys(str(r) for run in missing if (r := run.summary.get(metric.name, {}).get("reason")))
+        if missing:
+            out.append(f"{metric.name}: {len(missing)} of {len(runs)} runs have no value" + _listed(reasons))
+    return out
+
+
+def _listed(reasons: Mapping[str, None]) -> str:
+    return f" ({'; '.join(list(reasons)[:3])})" if reasons else ""

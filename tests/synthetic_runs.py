@@ -1,0 +1,105 @@
+"""Run directories by the version-1 format, without training: for tests of what reads them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+DIRECTIONS = {"loss": "min", "koleo": "min", "intra_distance": "min", "eer": "min"}
+
+CONFIG: dict[str, Any] = {
+    "name": "image_folder_conv_small_triplet_koleo",
+    "seed": 0,
+    "resume": None,
+    "data": {
+        "source": "image_folder",
+        "root": "/data/cifar10",
+        "split": "by_image",
+        "fold": 0,
+        "batch_size": 64,
+        "mean": None,
+        "augment": {"crop_padding": 4, "flip": True},
+    },
+    "model": {"_target_": "siamese.models.conv_small", "embedding_dim": 128, "width": 16},
+    "loss": {"_target_": "siamese.losses.TripletLoss", "margin": 0.4, "koleo_weight": 0.1},
+    "accumulation": {"mode": "naive", "rescale_last_window": True},
+    "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.0005, "betas": [0.9, 0.999], "eps": 1e-08},
+    "device": {"accelerator": "cpu", "devices": 1, "precision": "32-true"},
+    "trainer": {"max_epochs": 15, "accumulate_grad_batches": 1},
+    "logger": {"_target_": None},
+}
+
+
+def entry(metric: str, value: float | None, **more: Any) -> dict[str, Any]:
+    """An entry of summary.json."""
+    part, _, name = metric.partition("/")
+    split = {"val": "validation"}.get(part, part)
+    direction = DIRECTIONS.get(name, "max")
+    return {
+        "value": value,
+        "split": split,
+        "epoch": 15,
+        "direction": direction,
+        "batch_dependent": metric == "train/koleo",
+    } | more
+
+
+def write_run(
+    path: Path,
+    settings: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float | None] | None = None,
+    *,
+    state: str = "completed",
+    rows: list[dict[str, Any]] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> Path:
+    """Write one run directory; ``settings`` by dotted key over the configuration above, ``metrics`` for summary.json."""
+    config = json.loads(json.dumps(CONFIG))
+    for key, value in (settings or {}).items():
+        node = config
+        *groups, last = key.split(".")
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[last] = value
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.resolved.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    facts = {
+        "schema_version": 1,
+        "run_id": path.name,
+        "name": config["name"],
+        "seed": config["seed"],
+        "started": "2026-01-01T00:00:00+0000",
+        "argv": ["train.py", *(f"{k}={v}" for k, v in (settings or {}).items())],
+        "git": {"sha": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
+        "python": "3.11.7",
+        "host": "machine",
+        "packages": {"torch": "2.15.0", "numpy": "2.4.6"},
+        "device": {"type": "cpu", "name": None, "devices": 1, "precision": "32-true", "threads": 2},
+        "data": {"source": "image_folder", "images": 600, "classes": CLASSES, "fingerprint": "b99eebc93ff6fe2f"},
+        "split": {"train": 400, "validation": 100, "test": 100, "fingerprint": f"split{config['seed']}"},
+        "resumes": [],
+    }
+    (path / "manifest.json").write_text(json.dumps(facts | dict(manifest or {})))
+    heartbeat = {"state": state, "pid": 1, "host": "machine", "heartbeat": "2026-01-01T01:00:00+0000", "error": None}
+    (path / "status.json").write_text(json.dumps(heartbeat | dict(status or {})))
+    if rows:
+        with open(path / "metrics.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    if state == "completed":
+        found = metrics if metrics is not None else {"test/auc": 0.9}
+        (path / "summary.json").write_text(json.dumps({m: entry(m, v) for m, v in found.items()}))
+    for name, values in (arrays or {}).items():
+        (path / "arrays").mkdir(exist_ok=True)
+        np.savez(path / "arrays" / f"{name}.npz", **values)  # type: ignore[arg-type]
+    return path
