@@ -46,17 +46,26 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="run directories, or folders that hold them")
-    parser.add_argument("--baseline", action="append", default=[], metavar="KEY=VALUE", help="the group others are held against; repeat it to name more keys (default: the first group)")  # fmt: skip
-    parser.add_argument("--where", action="append", default=[], metavar="CONDITION", help="only runs that fit, such as 'loss.koleo_weight>0' (= != < <= > >=); repeated, all must hold")  # fmt: skip
-    parser.add_argument("--metrics", type=_listed, default=(), metavar="NAME,…", help="metrics of summary.json, * allowed (default: a few of the test metrics)")  # fmt: skip
-    parser.add_argument("--pair-by", type=_listed, default=("seed",), metavar="KEY,…", help="what pairs runs across groups (default: seed)")  # fmt: skip
-    parser.add_argument("--group-by", type=_listed, default=(), metavar="KEY,…", help="group by these keys alone (default: all scientific keys that vary)")  # fmt: skip
-    parser.add_argument("--heatmap", type=_listed, default=(), metavar="KEY,KEY", help="the two keys of the heatmap (default: two that vary)")  # fmt: skip
-    parser.add_argument("--margins", type=Path, default=MARGINS, metavar="FILE", help="the margins below which a difference is negligible (default: siamese/compare/margins.yaml)")  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: DIR.comparison beside the first DIR)")  # fmt: skip
-    parser.add_argument("--watch", nargs="?", type=_seconds, const=10.0, metavar="SECONDS", help="redraw the tables while runs are going on, then write the files")  # fmt: skip
-    parser.add_argument("--strict", action="store_true", help="exit with 4 when a run is incomplete or a seed unpaired")
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="DIR", help="run directories, or folders that hold them")
+    baseline = "the group that others are held against; repeat it to name more keys (default: the first group)"
+    add("--baseline", action="append", default=[], metavar="KEY=VALUE", help=baseline)
+    where = "only runs that fit, such as 'loss.koleo_weight>0' (= != < <= > >=); repeated, all must hold"
+    add("--where", action="append", default=[], metavar="CONDITION", help=where)
+    metrics = "metrics of summary.json, * allowed (default: a few of the test metrics)"
+    add("--metrics", type=_listed, default=(), metavar="NAME,…", help=metrics)
+    add("--pair-by", type=_listed, default=("seed",), metavar="KEY,…", help="what pairs runs (default: seed)")
+    group_by = "group by these keys alone (default: all scientific keys that vary)"
+    add("--group-by", type=_listed, default=(), metavar="KEY,…", help=group_by)
+    heatmap = "the two keys of the heatmap (default: two that vary)"
+    add("--heatmap", type=_listed, default=(), metavar="KEY,KEY", help=heatmap)
+    margins = "below what a difference is negligible (default: siamese/compare/margins.yaml)"
+    add("--margins", type=Path, default=MARGINS, metavar="FILE", help=margins)
+    out = "where the files go (default: DIR.comparison beside the first DIR)"
+    add("--out", type=Path, metavar="DIR", help=out)
+    watch = "redraw the tables while runs are going on (every 10 s), then write the files"
+    add("--watch", nargs="?", type=_seconds, const=10.0, metavar="SECONDS", help=watch)
+    add("--strict", action="store_true", help="exit with 4 when a run is incomplete or a seed unpaired")
     return parser.parse_args(words)
 
 
@@ -81,8 +90,8 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
         found = look() if asked.watch is None else _watch(look, asked.watch, console)
         if asked.watch is None:
             tables.show(found, console)
-        write(found, out, asked.heatmap, sys.argv[1:] if words is None else words)
-        console.print(f"\nwritten to {out}: report.html, runs.csv, groups.csv, tests.csv, table.md, table.tex, report.json, figures/", highlight=False, soft_wrap=True, markup=False)  # fmt: skip
+        files = ", ".join(write(found, out, asked.heatmap, sys.argv[1:] if words is None else words))
+        console.print(f"\nwritten to {out}: {files}", highlight=False, soft_wrap=True, markup=False)
     except ConfigError as error:
         return _stop(str(error), BAD_COMMAND)
     except RunError as error:

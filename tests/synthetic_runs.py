@@ -62,7 +62,7 @@ def write_run(
     status: Mapping[str, Any] | None = None,
     arrays: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Path:
-    """Write one run directory; ``settings`` by dotted key over the configuration above, ``metrics`` for summary.json."""
+    """Write one run directory: ``settings`` by dotted key over the configuration above, ``metrics`` for its summary."""
     config = json.loads(json.dumps(CONFIG))
     for key, value in (settings or {}).items():
         node = config

@@ -20,6 +20,7 @@ from siamese.compare.grouping import (
     known_key,
     make_groups,
     parse_condition,
+    telling_keys,
     unit_name,
     varying_keys,
     without_repeats,
@@ -142,6 +143,11 @@ class Comparison:
     unpaired: bool  # some seed of a group has no partner
     family: int  # comparisons that Holm's adjustment is over
 
+    @property
+    def named(self) -> list[str]:
+        """The keys that tables show: all that groups are made by, or a few that tell the groups apart."""
+        return telling_keys([g.settings for g in self.groups])
+
 
 def compare(paths: Sequence[Path], options: Options) -> Comparison:
     """Read, group, pair and test.
@@ -161,7 +167,9 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
             raise ConfigError(f"--group-by {key}: runs are paired by it; choose another key, or another --pair-by")
     conditions = [parse_condition(text, keys) for text in options.where]
     chosen = [run for run in runs if all(c.holds(run.settings) for c in conditions)]
-    left_out += [LeftOut(run.path, f"not {' and '.join(options.where)}", "filtered") for run in runs if run not in chosen]
+    left_out += [
+        LeftOut(run.path, f"not {' and '.join(options.where)}", "filtered") for run in runs if run not in chosen
+    ]
     if not chosen:
         raise NothingUsable(f"none of {len(runs)} complete runs fits {' and '.join(options.where)}", left_out)
     runs, repeated = without_repeats(chosen, pair_by)
@@ -287,7 +295,9 @@ def _difference(metric: Metric, group: Group, baseline: Group, cells: Mapping[tu
     if st.spread(d) == 0:
         if not np.any(d):  # nothing differs, whatever would be tested
             return replace(out, p_t=1.0, p_sign_flip=1.0, p_tost=None if bound is None else 0.0)
-        return replace(out, says="no verdict: every seed differs by the same amount, which leaves no spread to test with")
+        return replace(
+            out, says="no verdict: every seed differs by the same amount, which leaves no spread to test with"
+        )
     p_flip, exact = st.sign_flip(d)
     return replace(
         out,

@@ -15,6 +15,7 @@ from siamese.compare.reading import DERIVED, LeftOut, Run
 from siamese.config import ConfigError, nearest
 from siamese.schema import is_scientific
 
+MOST_NAMED = 6  # keys in a group's name and in a table's columns
 ABSENT = "—"  # a key that a run's configuration does not have
 Unit = tuple[str, ...]  # what is paired: the seed, as JSON
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {
@@ -34,6 +35,17 @@ class Group:
     label: str
     runs: dict[Unit, list[Run]]
     effective_batch: int | None
+
+    @property
+    def letter(self) -> str:
+        """A, B, … Z, AA, …: what tables call the group."""
+        letters, rest = "", self.number
+        while True:
+            rest, last = divmod(rest, 26)
+            letters = chr(ord("A") + last) + letters
+            if rest == 0:
+                return letters
+            rest -= 1
 
     @property
     def members(self) -> list[Run]:
@@ -120,17 +132,34 @@ def make_groups(runs: Sequence[Run], keys: Sequence[str], pair_by: Sequence[str]
     for run in runs:
         members.setdefault(tuple(canonical(run.settings.get(k, ABSENT)) for k in keys), []).append(run)
     ordered = sorted(members.values(), key=lambda rs: [_order(rs[0].settings.get(k, ABSENT)) for k in keys])
-    groups = []
+    table = [{k: own[0].settings.get(k, ABSENT) for k in keys} for own in ordered]
     short = short_names(keys)
-    for number, own in enumerate(ordered):
-        settings = {k: own[0].settings.get(k, ABSENT) for k in keys}
+    named = telling_keys(table)
+    groups = []
+    for number, (own, settings) in enumerate(zip(ordered, table, strict=True)):
         by_unit: dict[Unit, list[Run]] = {}
         for run in sorted(own, key=lambda r: [_order(json.loads(u)) for u in unit(r, pair_by)]):
             by_unit.setdefault(unit(run, pair_by), []).append(run)
         batches = {run.settings["effective_batch"] for run in own}
-        label = ", ".join(f"{short[k]}={shown(v)}" for k, v in settings.items()) or "all runs"
+        label = ", ".join(f"{short[k]}={short_value(k, settings[k])}" for k in named) or "all runs"
         groups.append(Group(number, settings, label, by_unit, batches.pop() if len(batches) == 1 else None))
     return groups
+
+
+def telling_keys(table: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys to name groups by, given the settings of each: all of them, or where there are many, few that tell
+    the groups apart (each the one that splits them furthest)."""
+    keys = list(table[0]) if table else []
+    if len(keys) <= MOST_NAMED:
+        return keys
+    chosen: list[str] = []
+
+    def kinds(names: Sequence[str]) -> int:
+        return len({tuple(canonical(settings[k]) for k in names) for settings in table})
+
+    while len(chosen) < MOST_NAMED and kinds(chosen) < len(table):
+        chosen.append(max((k for k in keys if k not in chosen), key=lambda k: kinds([*chosen, k])))
+    return [k for k in keys if k in chosen]
 
 
 def baselines(groups: Sequence[Group], conditions: Sequence[Condition]) -> dict[int, Group]:
@@ -154,13 +183,15 @@ def baselines(groups: Sequence[Group], conditions: Sequence[Condition]) -> dict[
     for group in groups:
         if group in fitting:
             continue
-        shared = [sum(canonical(group.settings[k]) == canonical(b.settings[k]) for k in group.settings) for b in fitting]
+        shared = [
+            sum(canonical(group.settings[k]) == canonical(b.settings[k]) for k in group.settings) for b in fitting
+        ]
         nearest_ones = [b for b, s in zip(fitting, shared, strict=True) if s == max(shared)]
         if len(nearest_ones) > 1:
             options = "; ".join(b.label for b in nearest_ones[:4])
             raise ConfigError(
-                f"--baseline {words}: {len(nearest_ones)} groups fit and are equally near to ({group.label}): {options}; "
-                "name more keys, one --baseline each"
+                f"--baseline {words}: {len(nearest_ones)} groups fit and are equally near to ({group.label}): "
+                f"{options}; name more keys, one --baseline each"
             )
         pairs[group.number] = nearest_ones[0]
     return pairs
@@ -193,11 +224,17 @@ def shown(value: Any) -> str:
     return str(value)
 
 
+def short_value(key: str, value: Any) -> str:
+    """A value in a table: of a dotted path to build, the last part."""
+    return shown(value).rpartition(".")[2] if key.endswith("._target_") else shown(value)
+
+
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The last part of each dotted key, with as many more as tell it from the others."""
+    """The last part of each dotted key (of ``loss._target_``, the group), with as many more as tell it from the
+    others."""
     out = {}
     for key in keys:
-        parts = key.split(".")
+        parts = key.removesuffix("._target_").split(".")
         for take in range(1, len(parts) + 1):
             name = ".".join(parts[-take:])
             if sum(other == name or other.endswith(f".{name}") for other in keys) == 1:

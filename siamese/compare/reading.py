@@ -102,11 +102,8 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
                 found.setdefault(Path(folder).resolve())
                 folders.clear()
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-    runs, left_out = [], []
-    for path in found:
-        result = read_run(path)
-        (runs if isinstance(result, Run) else left_out).append(result)  # type: ignore[attr-defined]
-    return runs, left_out
+    results = [read_run(path) for path in found]
+    return [r for r in results if isinstance(r, Run)], [r for r in results if isinstance(r, LeftOut)]
 
 
 def read_run(path: Path) -> Run | LeftOut:

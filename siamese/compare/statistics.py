@@ -152,14 +152,23 @@ def power_to_detect(n: int, margin: float, deviation: float, alpha: float = ALPH
     deviation is ``deviation``: noncentral t with n − 1 degrees of freedom, noncentrality margin·√n/s (Cohen 1988)."""
     critical = float(special.stdtrit(n - 1, 1 - alpha / 2))
     shift = margin * math.sqrt(n) / deviation
-    return float(1 - special.nctdtr(n - 1, shift, critical) + special.nctdtr(n - 1, shift, -critical))
+    return 1 - noncentral_t(critical, n - 1, shift) + noncentral_t(-critical, n - 1, shift)
 
 
 def power_to_equate(n: int, margin: float, deviation: float, alpha: float = ALPHA) -> float:
     """Power of the two one-sided tests when the true mean is zero, by Bonferroni's bound 1 − 2β with β the chance
     that one of them misses (Schuirmann 1987; exact but for the chance that both miss)."""
     critical = float(special.stdtrit(n - 1, 1 - alpha))
-    return max(0.0, 1 - 2 * float(special.nctdtr(n - 1, margin * math.sqrt(n) / deviation, critical)))
+    return max(0.0, 1 - 2 * noncentral_t(critical, n - 1, margin * math.sqrt(n) / deviation))
+
+
+def noncentral_t(x: float, freedom: int, shift: float) -> float:
+    """P(T ≤ x) of the noncentral t distribution. Far out in a tail, where scipy's series ends in NaN, it is the normal
+    approximation of Abramowitz and Stegun (1964), eq. 26.7.10."""
+    p = float(special.nctdtr(freedom, shift, x))
+    if math.isnan(p):
+        p = float(special.ndtr((x * (1 - 1 / (4 * freedom)) - shift) / math.sqrt(1 + x * x / (2 * freedom))))
+    return p
 
 
 def seeds_needed(margin: float, deviation: float, alpha: float = ALPHA, power: float = POWER) -> int | None:

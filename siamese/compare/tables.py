@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from siamese.compare.comparison import Cell, Comparison, Difference, Metric
-from siamese.compare.grouping import shown
+from siamese.compare.grouping import short_names, short_value, shown
 from siamese.compare.reading import LeftOut
 from siamese.compare.statistics import ALPHA, Verdict
 
@@ -27,35 +28,51 @@ COLOURS = {
 LISTED = 12  # left-out runs and warnings that the terminal names one by one
 
 
-def number(value: float | None, sign: bool = False) -> str:
-    """Four decimals, or four digits where that says little; a true minus."""
+def number(value: float | None, sign: bool = False, decimals: int | None = None) -> str:
+    """Four decimals, or four digits where that says little, or as many decimals as asked; a true minus."""
     if value is None:
         return ""
     size = abs(value)
-    text = f"{value:.4f}" if size == 0 or 1e-3 <= size < 100 else f"{value:.4g}"
-    if sign and value >= 0:
+    if decimals is not None:
+        text = f"{value:.{decimals}f}"
+    else:
+        text = f"{value:.4f}" if size == 0 or 1e-3 <= size < 100 else f"{value:.4g}"
+    if sign and not text.startswith("-"):
         text = f"+{text}"
     return text.replace("-", "−")
+
+
+def decimals(half_width: float) -> int | None:
+    """Decimals that show two digits of an uncertainty; None where it is zero or beyond six decimals."""
+    if not half_width or not math.isfinite(half_width):
+        return None
+    places = 1 - math.floor(math.log10(half_width))
+    return max(0, places) if places <= 6 else None
 
 
 def p_value(p: float | None) -> str:
     return "" if p is None else "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
 
 
-def mean_and_interval(cell: Cell | None) -> str:
-    """``0.9135 ± 0.0042`` (95 % t interval), and n."""
+def mean_and_interval(cell: Cell | None, size: int | None = None) -> str:
+    """``0.9135 ±0.0042`` (95 % t interval), and n where it is not ``size``."""
     if cell is None:
         return "—"
+    n = "" if cell.n == size else f" (n={cell.n})"
     if cell.high is None:
-        return f"{number(cell.mean)} (n=1)"
-    return f"{number(cell.mean)} ± {number(cell.high - cell.mean)} (n={cell.n})"
+        return f"{number(cell.mean)}{n}"
+    half = cell.high - cell.mean
+    places = decimals(half)
+    return f"{number(cell.mean, decimals=places)} ±{number(half, decimals=places)}{n}"
 
 
 def effect_text(d: Difference, value: float | None) -> str:
     """A difference (or one end of its interval) on the scale a reader thinks in: +0.0016, or ×1.05."""
     if value is None:
         return ""
-    return f"×{math.exp(value):.3f}" if d.scale == "log_ratio" else number(value, sign=True)
+    if d.scale == "log_ratio":
+        return f"×{math.exp(value):.3f}"
+    return number(value, sign=True, decimals=decimals((d.interval[1] - d.interval[0]) / 2) if d.interval else None)
 
 
 def difference_text(d: Difference) -> str:
@@ -85,9 +102,10 @@ def method(c: Comparison) -> str:
     """What the verdicts mean, in one paragraph."""
     return (
         f"Differences are paired by {' and '.join(c.options.pair_by)}, the unit of replication. DIFFERENT: paired t, "
-        f"Holm-adjusted over {c.family} comparison{'s' * (c.family != 1)}, p < {ALPHA}. EQUIVALENT: two one-sided t tests "
-        f"within the margin, Holm-adjusted, p < {ALPHA}. DIFFERENT BUT NEGLIGIBLE: both. INCONCLUSIVE: neither; "
-        "the seeds named would settle it with 80 % power at the margin. Intervals are 95 % t intervals, not adjusted."
+        f"Holm-adjusted over {c.family} comparison{'s' * (c.family != 1)}, p < {ALPHA}. "
+        f"EQUIVALENT: two one-sided t tests within the margin, Holm-adjusted, p < {ALPHA}. "
+        "DIFFERENT BUT NEGLIGIBLE: both. INCONCLUSIVE: neither; the seeds named would settle it with 80 % power "
+        "at the margin. Intervals are 95 % t intervals, not adjusted."
     )
 
 
@@ -99,7 +117,9 @@ def show(c: Comparison, console: Console) -> None:
     say = console.print
     say(f"[bold]{counted(c)}[/bold]", highlight=False)
     if c.varying:
-        say(f"vary: {escape(', '.join(c.varying))}", highlight=False, soft_wrap=True)
+        hidden = len(c.keys) - len(c.named)
+        more = f" ({hidden} of them not shown below: the others tell the groups apart)" if hidden else ""
+        say(f"vary: {escape(', '.join(c.varying))}{more}", highlight=False, soft_wrap=True)
     say(f"constant: {len(c.constant)} keys (hidden; in report.json)", highlight=False)
     show_left_out(c.left_out, console)
     for line in c.warnings[:LISTED]:
@@ -130,36 +150,45 @@ def show_left_out(left_out: Sequence[LeftOut], console: Console) -> None:
 
 
 def _groups_table(c: Comparison) -> Table:
-    table = Table(title="groups: mean ± 95 % t interval (n seeds)", title_justify="left")
-    table.add_column("group")
-    table.add_column("effective\nbatch", justify="right")
+    table = Table(title="groups: mean ± half of the 95 % t interval", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    short, named = short_names(c.keys), c.named
+    for key in named:
+        table.add_column(escape(short[key].replace("_", " ")), justify="right")
+    for name in ("effective batch", "n"):
+        table.add_column(name, justify="right")
     for metric in c.metrics:
         table.add_column(escape(metric.name) + " †" * metric.batch_dependent, justify="right")
     for group in c.groups:
-        cells = (mean_and_interval(c.cells.get((group.number, m.name))) for m in c.metrics)
-        table.add_row(escape(group.label), shown(group.effective_batch or "mixed"), *cells)
+        settings = (escape(short_value(k, group.settings[k])) for k in named)
+        size = len(group.runs)
+        cells = (mean_and_interval(c.cells.get((group.number, m.name)), size) for m in c.metrics)
+        table.add_row(
+            f"[bold]{group.letter}[/bold]", *settings, shown(group.effective_batch or "mixed"), str(size), *cells
+        )
     if any(m.batch_dependent for m in c.metrics):
         table.caption = "† depends on the batch it is measured on"
     return table
 
 
 def _differences_table(c: Comparison) -> Table:
-    table = Table(title="differences to the baseline, paired", title_justify="left")
-    for name in ("metric", "group", "baseline"):
-        table.add_column(name)
+    table = Table(title="differences to the baseline, paired", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
     for name in ("n", "difference [95 %]", "p (Holm)", "margin"):
         table.add_column(name, justify="right")
     table.add_column("verdict")
+    before = None
     for d in c.differences:
-        style = COLOURS.get(d.verdict, "dim") if d.verdict else "dim"
+        if d.metric is not before:
+            table.add_row(f"[bold]{escape(d.metric.name)}[/bold]", *[""] * 3, margin_text(d.metric), "")
+            before = d.metric
+        style = COLOURS[d.verdict] if d.verdict else "dim"
         table.add_row(
-            escape(d.metric.name),
-            escape(d.group.label),
-            escape(d.baseline.label),
+            f"{d.group.letter} against {d.baseline.letter}",
             str(d.n),
             difference_text(d),
             p_value(d.p_holm),
-            margin_text(d.metric),
+            "",
             f"[{style}]{escape(d.says)}[/{style}]",
         )
     return table
@@ -268,7 +297,15 @@ def as_latex(c: Comparison) -> str:
     def table(columns: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
         body = [" & ".join(map(_tex, row)) + r" \\" for row in rows]
         top = " & ".join(map(_tex, head)) + r" \\"
-        return [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+        return [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            top,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
 
     metrics = [m.name for m in c.metrics]
     lines = table("lr" + "r" * len(metrics), ["group", "effective batch", *metrics], _group_cells(c))

@@ -45,13 +45,12 @@ def check_heatmap(c: Comparison, keys: Sequence[str]) -> None:
     """
     for key in keys:
         if key not in [*c.keys, "effective_batch"]:
-            raise ConfigError(
-                f"--heatmap {key}: expected a key that varies ({', '.join(c.keys) or 'none does'}){nearest(key, c.keys)}"
-            )
+            names = ", ".join(c.keys) or "none does"
+            raise ConfigError(f"--heatmap {key}: expected a key that varies ({names}){nearest(key, c.keys)}")
 
 
-def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]) -> None:
-    """Write every file of a comparison into ``out``.
+def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Write every file of a comparison into ``out``, and return their names.
 
     Raises:
         RunError: when a file cannot be written.
@@ -67,6 +66,7 @@ def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]
         with atomic(out / name) as file:
             file.write(text.encode("utf-8", "replace"))
     write_json(out / "report.json", as_json(c, words))
+    return [*texts, "report.json"]
 
 
 def as_json(c: Comparison, words: Sequence[str]) -> dict[str, Any]:
