@@ -173,7 +173,8 @@ def baselines(groups: Sequence[Group], conditions: Sequence[Condition]) -> dict[
         words = " ".join(f"{c.key}{c.sign}{shown(c.value)}" for c in conditions)
         fitting = [g for g in groups if all(any(c.holds(r.settings) for r in g.members) for c in conditions)]
         if not fitting:
-            values = {shown(g.members[0].settings.get(conditions[0].key, ABSENT)): None for g in groups}
+            found = sorted((g.members[0].settings.get(conditions[0].key, ABSENT) for g in groups), key=_order)
+            values = dict.fromkeys(map(shown, found))
             raise ConfigError(f"--baseline {words}: no group fits; {conditions[0].key} is one of {', '.join(values)}")
         if len(fitting) == len(groups) > 1:
             raise ConfigError(f"--baseline {words}: every group fits, which leaves none to compare with it")

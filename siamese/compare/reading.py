@@ -121,7 +121,7 @@ def read_run(path: Path) -> Run | LeftOut:
         config = read_config(path / "config.resolved.yaml")
         summary = _object(path / "summary.json")
         for name, entry in summary.items():
-            value = entry.get("value", "nothing") if isinstance(entry, dict) else entry
+            value = entry.get("value", "nothing") if isinstance(entry, dict) else "nothing"
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
                 raise RunError(f"summary.json: {name} has no number for its value")
         if not summary:
