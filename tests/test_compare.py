@@ -154,10 +154,10 @@ def test_groups_are_by_scientific_keys_but_the_seed_in_order_of_numbers(tmp_path
 def test_a_list_a_null_and_a_missing_key_tell_groups_apart(tmp_path):
     write_run(tmp_path / "a", {"optimizer.betas": [0.9, 0.99]})
     write_run(tmp_path / "b", {"optimizer.betas": [0.9, 0.999]})
-    write_run(tmp_path / "c", {"model.weights": None})
+    write_run(tmp_path / "c", {"model.pretrained": None})
     found = compare([tmp_path], Options())
     assert len(found.groups) == 3
-    assert found.varying == ["optimizer.betas", "model.weights"]
+    assert found.varying == ["optimizer.betas", "model.pretrained"]
 
 
 @pytest.mark.parametrize(

@@ -131,14 +131,14 @@ def make_groups(runs: Sequence[Run], keys: Sequence[str], pair_by: Sequence[str]
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         members.setdefault(tuple(canonical(run.settings.get(k, ABSENT)) for k in keys), []).append(run)
-    ordered = sorted(members.values(), key=lambda rs: [_order(rs[0].settings.get(k, ABSENT)) for k in keys])
+    ordered = sorted(members.values(), key=lambda rs: [order(rs[0].settings.get(k, ABSENT)) for k in keys])
     table = [{k: own[0].settings.get(k, ABSENT) for k in keys} for own in ordered]
     short = short_names(keys)
     named = telling_keys(table)
     groups = []
     for number, (own, settings) in enumerate(zip(ordered, table, strict=True)):
         by_unit: dict[Unit, list[Run]] = {}
-        for run in sorted(own, key=lambda r: [_order(json.loads(u)) for u in unit(r, pair_by)]):
+        for run in sorted(own, key=lambda r: [order(json.loads(u)) for u in unit(r, pair_by)]):
             by_unit.setdefault(unit(run, pair_by), []).append(run)
         batches = {run.settings["effective_batch"] for run in own}
         label = ", ".join(f"{short[k]}={short_value(k, settings[k])}" for k in named) or "all runs"
@@ -173,7 +173,7 @@ def baselines(groups: Sequence[Group], conditions: Sequence[Condition]) -> dict[
         words = " ".join(f"{c.key}{c.sign}{shown(c.value)}" for c in conditions)
         fitting = [g for g in groups if all(any(c.holds(r.settings) for r in g.members) for c in conditions)]
         if not fitting:
-            found = sorted((g.members[0].settings.get(conditions[0].key, ABSENT) for g in groups), key=_order)
+            found = sorted((g.members[0].settings.get(conditions[0].key, ABSENT) for g in groups), key=order)
             values = dict.fromkeys(map(shown, found))
             raise ConfigError(f"--baseline {words}: no group fits; {conditions[0].key} is one of {', '.join(values)}")
         if len(fitting) == len(groups) > 1:
@@ -252,5 +252,5 @@ def _numbers(*values: Any) -> bool:
     return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
 
 
-def _order(value: Any) -> tuple[int, float, str]:
+def order(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if _numbers(value) else (1, 0.0, shown(value))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from siamese.artifacts import atomic, write_json
-from siamese.compare import tables
+from siamese.compare import page, tables
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import shown
 from siamese.compare.reading import MARKS
@@ -55,6 +55,7 @@ def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]
     Raises:
         RunError: when a file cannot be written.
     """
+    created = time.strftime("%Y-%m-%d %H:%M %z")
     texts = {
         "runs.csv": tables.as_csv(tables.runs_rows(c)),
         "groups.csv": tables.as_csv(tables.groups_rows(c)),
@@ -62,18 +63,28 @@ def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]
         "table.md": tables.as_markdown(c),
         "table.tex": tables.as_latex(c),
     }
+    tables_written = list(texts)
     for name, text in texts.items():
         with atomic(out / name) as file:
             file.write(text.encode("utf-8", "replace"))
-    write_json(out / "report.json", as_json(c, words))
-    return [*texts, "report.json"]
+    write_json(out / "report.json", as_json(c, words, created))
+    drawn = page.draw(c, heatmap)
+    figures = {f"{figure.slug}.svg": page.standalone(figure) for figure in drawn.figures()}
+    texts = {f"figures/{name}": text for name, text in figures.items()}
+    for name, text in (texts | {"report.html": page.render(c, drawn, words, created)}).items():
+        with atomic(out / name) as file:
+            file.write(text.encode("utf-8", "replace"))
+    for old in (out / "figures").glob("*.svg"):  # of an earlier comparison in the same place
+        if old.name not in figures:
+            old.unlink()
+    return ["report.html", *tables_written, "report.json", *["figures/"] * bool(figures)]
 
 
-def as_json(c: Comparison, words: Sequence[str]) -> dict[str, Any]:
+def as_json(c: Comparison, words: Sequence[str], created: str) -> dict[str, Any]:
     """Everything a comparison holds, for programs."""
     return {
         "schema_version": REPORT_VERSION,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "created": created,
         "command": ["compare.py", *words],
         "inputs": [str(path) for path in c.inputs],
         "method": tables.method(c),
