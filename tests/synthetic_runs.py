@@ -155,3 +155,88 @@ def write_run(
         (path / "arrays").mkdir(exist_ok=True)
         np.savez(path / "arrays" / f"{name}.npz", **values)  # type: ignore[arg-type]
     return path
+
+
+def learned(seed: int, quality: float, epochs: int = 15, batch: int = 128, n: int = 25_000) -> list[dict[str, Any]]:
+    """Rows of metrics.csv of a run that ends near an AUC of ``quality``."""
+    random = np.random.default_rng([seed, round(1e4 * quality)])
+    rows = []
+    for epoch in range(epochs + 1):
+        progress = 1 - np.exp(-epoch / 3.0)
+        auc = 0.58 + (quality - 0.58) * progress + random.normal(0, 0.006) * (0 < epoch)
+        loss = 0.4 - 0.32 * progress * quality + random.normal(0, 0.004)
+        step = epoch * (n // batch)
+        shared = {"epoch": epoch, "step": step, "images": step * batch * 3, "lr": 0.0005}
+        rows.append(
+            shared | {"train/loss": float(loss) if epoch else "", "val/loss": float(loss + 0.02), "val/auc": float(auc)}
+        )
+    return rows
+
+
+def arrays_of(seed: int, spread: float, images: int = 600, dimensions: int = 32, part: str = "test") -> dict[str, Any]:
+    """Every array file of a run whose classes are Gaussian clouds of width ``spread`` on the sphere; the data (labels,
+    pictures, queries) are those of no seed in particular."""
+    data = np.random.default_rng(1)
+    classes = len(CLASSES)
+    labels = np.sort(data.integers(0, classes, images))
+    shapes = data.integers(40, 215, (classes, 3, 4, 4)).repeat(8, 2).repeat(8, 3)
+    pictures = (shapes[labels] + data.normal(0, 18, (images, 3, 32, 32))).clip(0, 255).astype(np.uint8)
+
+    random = np.random.default_rng([seed, round(1e4 * spread)])
+    centres = np.random.default_rng(seed).normal(size=(classes, dimensions))
+    z = centres[labels] + spread * random.normal(size=(images, dimensions))
+    z = (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
+    cosines = z @ z.T
+    members = [labels == k for k in range(classes)]
+    matrix = np.array([[1 - cosines[np.ix_(a, b)].mean() for b in members] for a in members])
+    upper = np.triu_indices(images, 1)
+    scores, positive = cosines[upper], (labels[:, None] == labels)[upper]
+    order = np.argsort(-scores)
+    tpr, fpr = (np.cumsum(hit[order]) / hit.sum() for hit in (positive, ~positive))
+    queries = np.array([int(np.flatnonzero(m)[0]) for m in members])
+    nearest = np.argsort(-(cosines - 2 * np.eye(images, dtype=np.float32)), 1)[queries, :8]
+    every = slice(None, None, max(1, len(fpr) // 2000))
+    ids = np.array([f"image/{i:04d}" for i in range(images)])
+    return {
+        part: {"embeddings": z, "labels": labels, "ids": ids, "class_names": np.array(CLASSES)},
+        f"roc_{part}": {"fpr": np.r_[0, fpr[every], 1], "tpr": np.r_[0, tpr[every], 1]},
+        f"distances_{part}": {"matrix": matrix},
+        f"gallery_{part}": {
+            "query_ids": ids[queries],
+            "query_labels": labels[queries],
+            "query_images": pictures[queries],
+            "neighbour_ids": ids[nearest],
+            "neighbour_labels": labels[nearest],
+            "neighbour_images": pictures[nearest],
+            "cosines": cosines[queries[:, None], nearest],
+        },
+    }
+
+
+def study(root: Path, seeds: int = 5, points: Any = ((16, 8), (32, 4), (64, 2), (128, 1)), **sizes: int) -> Path:
+    """A whole sweep of batch size × window at one effective batch, with and without KoLeo, as if it had been trained:
+    small micro-batches cost KoLeo a little, and spread embeddings more."""
+    random = np.random.default_rng(0)
+    for batch, window in points:
+        for weight in (0.0, 0.1):
+            for seed in range(seeds):
+                cost = 0.004 * np.log2(window) * (weight > 0)
+                auc = 0.935 + 0.004 * np.sin(2.4 * seed) - cost + random.normal(0, 0.0012)
+                rank = (24 + 9 * (weight > 0) - 6 * cost / 0.012) * np.exp(random.normal(0, 0.02))
+                metrics = {
+                    "test/auc": auc,
+                    "test/recall_at_1": auc - 0.17 + random.normal(0, 0.004),
+                    "test/map_at_r": auc - 0.4 + random.normal(0, 0.008),
+                    "test/effective_rank": rank,
+                    "val/auc": auc + random.normal(0, 0.002),
+                    "train/koleo": 0.8 - 0.1 * np.log2(batch) + random.normal(0, 0.01),
+                }
+                write_run(
+                    root / f"batch{batch}_window{window}_koleo{weight}_seed{seed}",
+                    {"data.batch_size": batch, "trainer.accumulate_grad_batches": window, "loss.koleo_weight": weight}
+                    | {"seed": seed},
+                    {name: float(value) for name, value in metrics.items()},
+                    rows=learned(seed, auc, batch=batch * window),
+                    arrays=arrays_of(seed, 0.9 + 25 * cost - 0.2 * (weight > 0), **sizes),
+                )
+    return root

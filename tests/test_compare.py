@@ -284,7 +284,7 @@ def test_every_verdict_and_the_numbers_behind_it(tmp_path):
         assert d.n == 5
         assert d.baseline.number == 0
     *_, inconclusive, same, constant = found.differences
-    assert found.family == 5
+    assert inconclusive.family == 5
     assert inconclusive.says == f"INCONCLUSIVE (about {inconclusive.seeds_needed} seeds needed)"
     assert inconclusive.seeds_needed > 5
     assert inconclusive.p_holm == 1.0

@@ -137,7 +137,9 @@ def heatmap(c: Comparison, metric: Metric, keys: tuple[str, str]) -> Figure:
     low, high = min(means, default=0.0), max(means, default=1.0)
     wide, tall, left, top = 92, 44, 62, 30
     height = tall * lines
-    d = Drawing(left + wide * len(columns) + 4, top + height * len(rows) + 22, f"{metric.name} by {keys[0]} and {keys[1]}")
+    d = Drawing(
+        left + wide * len(columns) + 4, top + height * len(rows) + 22, f"{metric.name} by {keys[0]} and {keys[1]}"
+    )
     d.css = "heatmap"
     for j, value in enumerate(columns):
         d.text(left + wide * (j + 0.5), top - 9, short_value(keys[1], value), css="tick")
@@ -163,7 +165,9 @@ def heatmap(c: Comparison, metric: Metric, keys: tuple[str, str]) -> Figure:
                 half = cell.high - cell.mean if cell and cell.high is not None else None
                 places = decimals(half) if half else None
                 middle, tag = y + each / 2, f"{group.letter}  " if lines > 1 else ""
-                d.text(x + wide / 2, middle - 2, tag + (number(cell.mean, decimals=places) if cell else "—"), css="value")
+                d.text(
+                    x + wide / 2, middle - 2, tag + (number(cell.mean, decimals=places) if cell else "—"), css="value"
+                )
                 note = [f"±{number(half, decimals=places)}"] * (half is not None) + [f"n={cell.n if cell else 0}"]
                 d.text(x + wide / 2, middle + 13, "  ".join(note), css="note")
                 d.close()
@@ -276,5 +280,3 @@ def roc(c: Comparison, part: str) -> tuple[list[Figure], list[Run]]:
 
 def _slug(name: str) -> str:
     return "".join(ch if ch.isascii() and ch.isalnum() else "_" for ch in name)
-
-

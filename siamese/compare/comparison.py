@@ -30,7 +30,7 @@ from siamese.compare.warnings import batch_warnings, provenance_warnings
 from siamese.config import ConfigError, nearest
 
 MARGINS = Path(__file__).parent / "margins.yaml"
-# What is compared where --metrics does not say: few, because every comparison costs the others power.
+# What is compared where --metrics does not say: few, for each is one more chance to be misled.
 MEASURES = ("auc", "recall_at_1", "map_at_r", "intra_distance", "inter_distance", "effective_rank", "ellipse_area_mean")
 MOST_UNNAMED = 6
 
@@ -110,6 +110,7 @@ class Difference:
     p_holm: float | None = None
     p_tost_holm: float | None = None
     effect: float | None = None
+    family: int = 0  # comparisons that Holm's adjustment is over
     seeds_needed: int | None = None
     verdict: st.Verdict | None = None
     says: str = ""
@@ -141,7 +142,6 @@ class Comparison:
     differences: list[Difference]
     warnings: list[str]
     unpaired: bool  # some seed of a group has no partner
-    family: int  # comparisons that Holm's adjustment is over
 
     @property
     def named(self) -> list[str]:
@@ -181,8 +181,11 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
     metrics = choose_metrics(runs, options.metrics, margins)
     pairs = baselines(groups, [parse_condition(text, keys) for text in options.baseline])
     cells = {(g.number, m.name): cell for g in groups for m in metrics if (cell := _cell(g, m.name))}
-    raw = [_difference(m, g, pairs[g.number], cells) for m in metrics for g in groups if g.number in pairs]
-    differences, family = _settled(raw)
+    differences = [
+        d
+        for m in metrics
+        for d in _settled([_difference(m, g, pairs[g.number], cells) for g in groups if g.number in pairs])
+    ]
     unpaired = [
         f"{g.label}: {len(alone)} without a partner in ({pairs[g.number].label}): "
         + "; ".join(unit_name(u, pair_by) for u in sorted(alone))
@@ -210,7 +213,6 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
         differences,
         warnings,
         bool(unpaired),
-        family,
     )
 
 
@@ -311,33 +313,34 @@ def _difference(metric: Metric, group: Group, baseline: Group, cells: Mapping[tu
     )
 
 
-def _settled(raw: Sequence[Difference]) -> tuple[list[Difference], int]:
-    """The verdicts: Holm over all comparisons that have a p, for the differences and for the equivalences."""
-    tested = [d for d in raw if d.p_t is not None]
-    equated = [d for d in raw if d.p_tost is not None]
-    p_holm = dict(zip(map(id, tested), st.holm([d.p_t for d in tested if d.p_t is not None]), strict=True))
-    p_tost = dict(zip(map(id, equated), st.holm([d.p_tost for d in equated if d.p_tost is not None]), strict=True))
-    out = []
-    for d in raw:
-        if d.p_t is None:
-            out.append(d)
-            continue
-        adjusted, within = p_holm[id(d)], p_tost.get(id(d))
-        found = st.verdict(adjusted, within)
+def _settled(raw: Sequence[Difference]) -> list[Difference]:
+    """The verdicts on one metric: Holm over its comparisons, for the differences and for the equivalences."""
+    p_t = {i: d.p_t for i, d in enumerate(raw) if d.p_t is not None}
+    p_tost = {i: d.p_tost for i, d in enumerate(raw) if d.p_tost is not None}
+    different = dict(zip(p_t, st.holm(list(p_t.values())), strict=True))
+    within = dict(zip(p_tost, st.holm(list(p_tost.values())), strict=True))
+    out = list(raw)
+    for i, adjusted in different.items():
+        d, found = raw[i], st.verdict(adjusted, within.get(i))
         needed, says = None, str(found)
-        if found is st.Verdict.INCONCLUSIVE:
-            margin = d.metric.margin
-            if margin is None:
-                says = f"{found} (no margin declared)"
-            else:
-                needed = st.seeds_needed(margin.bound, st.spread(d.differences), st.ALPHA / len(tested))
-                needed = None if needed is None else max(needed, d.n + 1)
-                says = f"{found} (about {needed} seeds needed)" if needed else f"{found} (over 10,000 seeds needed)"
+        if found is st.Verdict.INCONCLUSIVE and d.metric.margin is None:
+            says = f"{found} (no margin declared)"
+        elif found is st.Verdict.INCONCLUSIVE and d.metric.margin:
+            needed = st.seeds_needed(d.metric.margin.bound, st.spread(d.differences), st.ALPHA / len(p_t))
+            needed = needed and max(needed, d.n + 1)
+            says = f"{found} (about {needed} seeds needed)" if needed else f"{found} (over 10,000 seeds needed)"
         elif not np.any(d.differences):
             says = f"{found} (the same value in every seed)"
-        settled = replace(d, p_holm=adjusted, p_tost_holm=within, verdict=found, seeds_needed=needed, says=says)
-        out.append(settled)
-    return out, len(tested)
+        out[i] = replace(
+            d,
+            p_holm=adjusted,
+            p_tost_holm=within.get(i),
+            family=len(p_t),
+            verdict=found,
+            seeds_needed=needed,
+            says=says,
+        )
+    return out
 
 
 def _averaging_warnings(groups: Sequence[Group], varying: Sequence[str], keys: Sequence[str]) -> list[str]:

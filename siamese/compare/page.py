@@ -105,7 +105,9 @@ def standalone(figure: Figure) -> str:
     title = str(Markup.escape(figure.title))
     background = '<rect width="100%" height="100%" fill="#fff"/>'
     root = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{root}><title>{title}</title><style>{css}</style>{background}{rest}\n'
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n{root}><title>{title}</title><style>{css}</style>{background}{rest}\n'
+    )
 
 
 def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -> str:

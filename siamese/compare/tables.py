@@ -100,12 +100,13 @@ def counted(c: Comparison) -> str:
 
 def method(c: Comparison) -> str:
     """What the verdicts mean, in one paragraph."""
+    family = max((d.family for d in c.differences), default=0)
     return (
-        f"Differences are paired by {' and '.join(c.options.pair_by)}, the unit of replication. DIFFERENT: paired t, "
-        f"Holm-adjusted over {c.family} comparison{'s' * (c.family != 1)}, p < {ALPHA}. "
-        f"EQUIVALENT: two one-sided t tests within the margin, Holm-adjusted, p < {ALPHA}. "
-        "DIFFERENT BUT NEGLIGIBLE: both. INCONCLUSIVE: neither; the seeds named would settle it with 80 % power "
-        "at the margin. Intervals are 95 % t intervals, not adjusted."
+        f"Differences are paired by {' and '.join(c.options.pair_by)}, the unit of replication. Each metric is a family "
+        f"of its own ({family} comparison{'s' * (family != 1)}), its p values adjusted by Holm. "
+        f"DIFFERENT: paired t, p < {ALPHA}. EQUIVALENT: two one-sided t tests within the margin, p < {ALPHA}. "
+        "DIFFERENT BUT NEGLIGIBLE: both. INCONCLUSIVE: neither; with the seeds named, a difference as large as the "
+        "margin or none at all would be told with 80 % power. Intervals are 95 % t intervals, not adjusted."
     )
 
 
@@ -255,6 +256,7 @@ def tests_rows(c: Comparison) -> Iterator[dict[str, Any]]:
             "high_95_bca": high_bca,
             "p_t": d.p_t,
             "p_t_holm": d.p_holm,
+            "family": d.family,
             "p_sign_flip": d.p_sign_flip,
             "sign_flip": None if d.p_sign_flip is None else "exact" if d.sign_flip_exact else "drawn",
             "p_wilcoxon": d.p_wilcoxon,

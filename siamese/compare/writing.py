@@ -88,7 +88,6 @@ def as_json(c: Comparison, words: Sequence[str], created: str) -> dict[str, Any]
         "command": ["compare.py", *words],
         "inputs": [str(path) for path in c.inputs],
         "method": tables.method(c),
-        "family": c.family,
         "warnings": c.warnings,
         "left_out": [{"path": str(r.path), "state": r.state, "reason": r.reason} for r in c.left_out],
         "varying": c.varying,
