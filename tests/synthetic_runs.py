@@ -163,7 +163,7 @@ def learned(seed: int, quality: float, epochs: int = 15, batch: int = 128, n: in
     rows = []
     for epoch in range(epochs + 1):
         progress = 1 - np.exp(-epoch / 3.0)
-        auc = 0.58 + (quality - 0.58) * progress + random.normal(0, 0.006) * (0 < epoch)
+        auc = 0.58 + (quality - 0.58) * progress + random.normal(0, 0.006) * (epoch > 0)
         loss = 0.4 - 0.32 * progress * quality + random.normal(0, 0.004)
         step = epoch * (n // batch)
         shared = {"epoch": epoch, "step": step, "images": step * batch * 3, "lr": 0.0005}

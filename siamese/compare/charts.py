@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from siamese.compare.comparison import Comparison, Difference, Metric
-from siamese.compare.grouping import ABSENT, Group, order, canonical, short_value
+from siamese.compare.comparison import Cell, Comparison, Difference, Metric
+from siamese.compare.grouping import ABSENT, Group, canonical, order, short_names, short_value
 from siamese.compare.reading import Run
 from siamese.compare.statistics import t_interval
 from siamese.compare.svg import HEIGHT, WIDTH, Axes, Drawing, element, short
@@ -135,43 +135,41 @@ def heatmap(c: Comparison, metric: Metric, keys: tuple[str, str]) -> Figure:
     lines = max(map(len, shared.values()))
     means = [cell.mean for g in c.groups if (cell := c.cells.get((g.number, metric.name)))]
     low, high = min(means, default=0.0), max(means, default=1.0)
-    wide, tall, left, top = 92, 44, 62, 30
+    wide, tall, left, top = 92, 44, 62, 46
     height = tall * lines
-    d = Drawing(
-        left + wide * len(columns) + 4, top + height * len(rows) + 22, f"{metric.name} by {keys[0]} and {keys[1]}"
-    )
-    d.css = "heatmap"
+    width = max(left + wide * len(columns) + 4, 250)
+    d = Drawing(width, top + height * len(rows) + 4, f"{metric.name} by {keys[0]} and {keys[1]}", "heatmap")
+    names = short_names(list(keys))
+    d.text(4, 14, f"{names[keys[0]]} ↓   {names[keys[1]]} →", css="name", anchor="start")
     for j, value in enumerate(columns):
         d.text(left + wide * (j + 0.5), top - 9, short_value(keys[1], value), css="tick")
-    d.text(left + wide * len(columns) / 2, top + height * len(rows) + 16, f"{keys[1]} →  (rows: {keys[0]})", css="name")
     for i, row in enumerate(rows):
         d.text(left - 8, top + height * (i + 0.5) + 4, short_value(keys[0], row), css="tick", anchor="end")
         for j, column in enumerate(columns):
-            x = left + wide * j
+            x, y = left + wide * j, top + height * i
             members = shared.get((canonical(row), canonical(column)), [])
             if not members:
-                box = {"x": x + 1.5, "y": top + height * i + 1.5, "width": wide - 3, "height": height - 3}
-                d.add("rect", css="empty", rx=4, **box)
-            each = height / max(len(members), 1)
+                d.box(x + 1.5, y + 1.5, wide - 3, height - 3, "empty", rx=4)
             for place, group in enumerate(members):
-                y = top + height * i + each * place
+                each = height / len(members)
                 cell = c.cells.get((group.number, metric.name))
                 share = 0.5 if cell is None or high == low else (cell.mean - low) / (high - low)
-                strong = cell is not None and share > 0.55
-                opacity = f"{0.06 + 0.86 * share:.2f}" if cell else "0"
-                d.add("rect", x=x + 1.5, y=short(y + 1.5), width=wide - 3, height=short(each - 3), rx=4, css="cell", fill_opacity=opacity)  # fmt: skip
-                d.open(css="strong" if strong else None)
+                d.open(css="strong" if cell is not None and share > 0.55 else None)
                 d.add("title", group.label)
-                half = cell.high - cell.mean if cell and cell.high is not None else None
-                places = decimals(half) if half else None
-                middle, tag = y + each / 2, f"{group.letter}  " if lines > 1 else ""
-                d.text(
-                    x + wide / 2, middle - 2, tag + (number(cell.mean, decimals=places) if cell else "—"), css="value"
-                )
-                note = [f"±{number(half, decimals=places)}"] * (half is not None) + [f"n={cell.n if cell else 0}"]
-                d.text(x + wide / 2, middle + 13, "  ".join(note), css="note")
+                opacity = f"{0.06 + 0.86 * share:.2f}" if cell else "0"
+                d.box(x + 1.5, y + each * place + 1.5, wide - 3, each - 3, "cell", rx=4, fill_opacity=opacity)
+                _cell_texts(d, x + wide / 2, y + each * (place + 0.5), cell, f"{group.letter}  " if lines > 1 else "")
                 d.close()
     return Figure(f"heatmap_{_slug(metric.name)}", metric.name, d.markup())
+
+
+def _cell_texts(d: Drawing, x: float, y: float, cell: Cell | None, tag: str) -> None:
+    """Mean, interval and n around a cell's centre."""
+    half = cell.high - cell.mean if cell and cell.high is not None else None
+    places = decimals(half) if half else None
+    d.text(x, y - 2, tag + (number(cell.mean, decimals=places) if cell else "—"), css="value")
+    note = [f"±{number(half, decimals=places)}"] * (half is not None) + [f"n={cell.n if cell else 0}"]
+    d.text(x, y + 13, "  ".join(note), css="note")
 
 
 def _setting(group: Group, key: str) -> Any:
@@ -192,32 +190,37 @@ def curves(c: Comparison, name: str) -> list[Figure]:
     """One panel for each x axis: a thin line a seed, the mean on top, its 95 % interval as a band."""
     out = []
     for column, label in X_AXES.items():
-        lines = {g: [(u, xs, ys) for u, runs in g.runs.items() for r in runs for xs, ys in [_series(r, column, name)] if len(xs)] for g in c.groups}  # fmt: skip
-        xs = [x for found in lines.values() for _, x, _ in found]
-        ys = [y for found in lines.values() for _, _, y in found]
-        if not xs:
+        lines = {g: [s for run in g.members if len((s := _series(run, column, name))[0])] for g in c.groups}
+        every = [series for found in lines.values() for series in found]
+        if not every:
             continue
-        values = np.concatenate(ys)
-        low, high = _robust(values)
+        slug = f"curve_{_slug(name)}_{column}"
         d = Drawing(WIDTH, HEIGHT, f"{name} against {label}")
-        axes = Axes(d, (0.0, float(max(x.max() for x in xs))), (low, high), (label, ""))
+        axes = Axes(d, (0.0, max(float(x.max()) for x, _ in every)), _settled_range(every), (label, ""))
+        axes.clip(slug)
         for group, found in lines.items():
             if not found:
                 continue
             d.open(css=f"series {colour(group)}", data_group=group.number)
             d.add("title", f"{group.letter}: {group.label}")
-            common = np.array(sorted(set.intersection(*({*x.tolist()} for _, x, _ in found))))
-            table = np.array([y[np.isin(x, common)] for _, x, y in found])
+            common = np.array(sorted(set.intersection(*({*x.tolist()} for x, _ in found))))
+            table = np.array([y[np.isin(x, common)] for x, y in found])
             if len(found) > 1 and len(common) > 1:
-                ends = np.array([t_interval(table[:, i]) for i in range(len(common))]).clip(low, high)
-                axes.band(common.tolist(), ends[:, 0].tolist(), ends[:, 1].tolist(), "band")
-            for _, x, y in found:
-                axes.line(x, y.clip(low, high), "thin")
+                _band(axes, common, table)
+            for x, y in found:
+                axes.line(x, y, "thin")
             if len(common):
-                axes.line(common, table.mean(0).clip(low, high), "mean")
+                axes.line(common, table.mean(0), "mean")
             d.close()
-        out.append(Figure(f"curve_{_slug(name)}_{column}", name, d.markup()))
+        d.close()
+        out.append(Figure(slug, name, d.markup()))
     return out
+
+
+def _band(axes: Axes, xs: np.ndarray, table: np.ndarray) -> None:
+    """The 95 % t interval of the mean of ``table`` [seeds, n] at each of ``xs`` [n]."""
+    ends = np.array([t_interval(table[:, i]) for i in range(len(xs))])
+    axes.band(xs.tolist(), ends[:, 0].tolist(), ends[:, 1].tolist(), "band")
 
 
 def _series(run: Run, column: str, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -236,12 +239,12 @@ def _series(run: Run, column: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     return array[:, 0], array[:, 1]
 
 
-def _robust(values: np.ndarray) -> tuple[float, float]:
-    """The range of ``values``, without the few far out that would flatten the rest."""
-    low, high = np.quantile(values, [0.02, 0.98])
-    pad = 0.5 * (high - low)
-    kept = values[(values >= low - pad) & (values <= high + pad)]
-    return float(kept.min()), float(kept.max())
+def _settled_range(every: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """The range of the last three quarters of training: the first steps would flatten all that follows."""
+    start = 0.25 * max(float(x.max()) for x, _ in every)
+    values = np.concatenate([y[x >= start] for x, y in every])
+    low, high = float(values.min()), float(values.max())
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)
 
 
 # -- ROC ---------------------------------------------------------------------------------------
@@ -264,16 +267,17 @@ def roc(c: Comparison, part: str) -> tuple[list[Figure], list[Run]]:
     for kind, grid in grids.items():
         d = Drawing(WIDTH, WIDTH * 0.86, f"ROC of {part} images, {kind} false positive rate")
         axes = Axes(d, (grid[0], 1.0), (0.0, 1.0), ("false positive rate", "true positive rate"), kind == "log")
+        axes.clip(f"roc_{part}_{kind}")
         axes.line(grid, grid, "chance")
         for group, curves_of in found.items():
             table = np.array([np.interp(grid, fpr, tpr) for fpr, tpr in curves_of])
             d.open(css=f"series {colour(group)}", data_group=group.number)
             d.add("title", f"{group.letter}: {group.label}")
             if len(table) > 1:
-                ends = np.array([t_interval(table[:, i]) for i in range(len(grid))]).clip(0, 1)
-                axes.band(grid.tolist(), ends[:, 0].tolist(), ends[:, 1].tolist(), "band")
+                _band(axes, grid, table)
             axes.line(grid, table.mean(0), "mean")
             d.close()
+        d.close()
         out.append(Figure(f"roc_{part}_{kind}", f"ROC, {part} images" + ", log scale" * (kind == "log"), d.markup()))
     return (out if found else []), without
 

@@ -143,8 +143,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         effect_text=tables.effect_text,
         margin_text=tables.margin_text,
         colour=charts.colour,
-        names=short_names([*c.keys, *c.constant]),
-        short_value=short_value,
+        apart=_apart,
         config_rows=_config_rows(c),
         run_table=_run_table(c),
         provenance=_provenance(c.runs),
@@ -189,16 +188,34 @@ def _config_rows(c: Comparison) -> list[tuple[str, list[str]]]:
     return rows
 
 
+def _apart(d: Difference) -> str:
+    """The settings of the baseline that are not the group's."""
+    short = short_names(list(d.group.settings))
+    other = {k: v for k, v in d.baseline.settings.items() if canonical(v) != canonical(d.group.settings[k])}
+    named = [f"{short[k]}={short_value(k, v)}" for k, v in other.items()]
+    return ", ".join(named[:4]) + (f" and {len(named) - 4} more" if len(named) > 4 else "")
+
+
 def _run_table(c: Comparison) -> dict[str, Any]:
     """Columns and rows of the runs table; numbers keep their full precision for sorting."""
     rows = list(tables.runs_rows(c))
     for row in rows:
         row["group"] = c.groups[row["group"]].letter
         row["git_sha"] = (row["git_sha"] or "")[:10]
-    columns = list(rows[0])
-    constant = [k for k in columns if len(rows) > 1 and len({str(r[k]) for r in rows}) == 1]
-    numeric = [k for k in columns if all(r[k] is None or isinstance(r[k], (int, float)) for r in rows)]
-    return {"columns": columns, "constant": constant, "numeric": numeric, "rows": rows}
+    metrics = {name for run in c.runs for name in run.summary}
+    short = short_names([k for k in rows[0] if k not in metrics])
+    columns = [
+        {
+            "name": name,
+            "short": short.get(name, name),
+            "metric": name in metrics,
+            "constant": len(rows) > 1 and len({str(row[name]) for row in rows}) == 1,
+            "numeric": all(row[name] is None or isinstance(row[name], (int, float)) for row in rows),
+        }
+        for name in rows[0]
+        if name != "path"
+    ]
+    return {"columns": columns, "rows": rows}
 
 
 def _provenance(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, int]]]]:

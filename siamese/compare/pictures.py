@@ -28,6 +28,7 @@ MOST_DOTS = 600  # of a projection
 COVERAGE = 0.5  # share of a class that its ellipse covers
 TILE = 64  # pixels, at most, of an image in a gallery
 QUERIES, NEIGHBOURS = 10, 8
+BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 
 
 @dataclass(frozen=True)
@@ -113,34 +114,31 @@ def matrices(c: Comparison, part: str) -> Matrices:
 
 def _matrix(matrix: np.ndarray, names: Sequence[str], low: float, high: float, label: str) -> Markup:
     """Cells by opacity of one hue; on a range around zero, of two."""
-    n, left, top = len(matrix), 66, 58
+    n, left, top = len(matrix), 66, 70
     side = (WIDTH - left - 4) / n
     d = Drawing(WIDTH, top + side * n + 6, f"class distances, {label}", "matrix")
     diverging = low < 0 and math.isclose(-low, high)
-    if n <= MOST_CELLS:
-        for i, name in enumerate(names):
-            x, y = left + side * (i + 0.5), top + side * (i + 0.5)
-            d.text(left - 5, y + 3.5, name[:11], css="tick", anchor="end")
-            d.text(x + 3, top - 5, name[:11], css="tick", anchor="start", transform=f"rotate(-55 {short(x)} {short(top - 5)})")  # fmt: skip
-        for i in range(n):
-            for j in range(n):
-                value = float(matrix[i, j])
-                if math.isnan(value):
-                    continue
-                share = abs(value) / high if diverging else (value - low) / ((high - low) or 1.0)
-                tone = ("cell less" if value < 0 else "cell more") if diverging else "cell"
-                x, y = left + side * j, top + side * i
-                d.add("rect", x=short(x + 0.5), y=short(y + 0.5), width=short(side - 1), height=short(side - 1), rx=2, css=tone, fill_opacity=f"{0.03 + 0.87 * share:.2f}")  # fmt: skip
-                text = re.sub("^(−?)0[.]", r"\1.", f"{value:.2f}".replace("-", "−"))
-                d.text(x + side / 2, y + side / 2 + 3, text, css="tiny on" if share > 0.6 else "tiny")
-    else:
-        share = np.abs(matrix) / high if diverging else (matrix - low) / ((high - low) or 1.0)
-        hue = np.where(matrix[..., None] < 0, (213, 94, 0), (0, 114, 178)) if diverging else np.full((n, n, 3), (0, 114, 178))  # fmt: skip
+    share = np.abs(matrix) / high if diverging else (matrix - low) / ((high - low) or 1.0)
+    less = (matrix < 0) & diverging
+    if n > MOST_CELLS:
+        hue = np.where(less[..., None], ORANGE, BLUE)
         alpha = np.nan_to_num(20 + 235 * share).clip(0, 255)
-        pixels = np.concatenate([hue, alpha[..., None]], 2).astype(np.uint8)
-        size = round(side * n, 1)
-        d.add("image", x=left, y=top, width=size, height=size, href=_uri(Image.fromarray(pixels, "RGBA"), "PNG"), css="pixels")  # fmt: skip
-        d.text(left + size / 2, top - 8, f"{n} classes, in their order", css="name")
+        pixels = Image.fromarray(np.concatenate([hue, alpha[..., None]], 2).astype(np.uint8), "RGBA")
+        box = {"x": left, "y": top, "width": short(side * n), "height": short(side * n)}
+        d.add("image", href=_uri(pixels, "PNG"), css="pixels", **box)
+        d.text(left + side * n / 2, top - 8, f"{n} classes, in their order", css="name")
+        return d.markup()
+    for i, name in enumerate(names[:n]):
+        x, y = left + side * (i + 0.5), top + side * (i + 0.5)
+        d.text(left - 5, y + 3.5, name[:11], css="tick", anchor="end")
+        turned = f"rotate(-55 {short(x)} {short(top - 5)})"
+        d.text(x + 3, top - 5, name[:11], css="tick", anchor="start", transform=turned)
+    for i, j in np.argwhere(~np.isnan(matrix)):
+        x, y = left + side * j, top + side * i
+        opacity = f"{0.03 + 0.87 * share[i, j]:.2f}"
+        d.box(x + 0.5, y + 0.5, side - 1, side - 1, "cell less" if less[i, j] else "cell", rx=2, fill_opacity=opacity)
+        text = re.sub("^(−?)0[.]", r"\1.", f"{matrix[i, j]:.2f}".replace("-", "−"))
+        d.text(x + side / 2, y + side / 2 + 3, text, css="tiny on" if share[i, j] > 0.6 else "tiny")
     return d.markup()
 
 
@@ -152,7 +150,8 @@ def projections(c: Comparison, part: str) -> tuple[list[Figure], list[str], list
     group counts alike), every class with the ellipse around its median that covers half of it. Also the class
     names, and what is missing."""
     found: dict[Group, tuple[np.ndarray, np.ndarray]] = {}
-    missing, names = [], []
+    missing: list[str] = []
+    names: list[str] = []
     for group, run in representatives(c).items():
         arrays = run.arrays(part, "embeddings", "labels")
         if arrays is None or arrays["embeddings"].ndim != 2 or len(arrays["labels"]) != len(arrays["embeddings"]):
@@ -176,8 +175,8 @@ def projections(c: Comparison, part: str) -> tuple[list[Figure], list[str], list
     for group, at in points.items():
         labels = found[group][1]
         d = Drawing(WIDTH, WIDTH * 0.92, f"projection, {group.letter}", "projection")
-        names_of_axes = tuple(f"axis {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(explained))
-        axes = Axes(d, (low[0], high[0]), (low[1], high[1]), names_of_axes)
+        first, second = (f"axis {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(explained))
+        axes = Axes(d, (low[0], high[0]), (low[1], high[1]), (first, second))
         step = max(1, math.ceil(len(at) / MOST_DOTS))
         for k in range(len(names)):
             own = at[labels == k]
@@ -257,11 +256,11 @@ def _tile(pixels: np.ndarray) -> Image.Image:
     return image
 
 
-def _side_by_side(tiles: Sequence[Image.Image]) -> str:
+def _side_by_side(tiles: Sequence[Image.Image], gap: int = 2) -> str:
     width, height = tiles[0].size
-    strip = Image.new("RGB", (width * len(tiles), height))
+    strip = Image.new("RGBA", ((width + gap) * len(tiles) - gap, height))
     for i, tile in enumerate(tiles):
-        strip.paste(tile, (width * i, 0))
+        strip.paste(tile, ((width + gap) * i, 0))
     return _uri(strip, "WEBP")
 
 

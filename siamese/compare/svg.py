@@ -6,6 +6,7 @@ one drawing serves light, dark and print; text is real text, sized for a panel a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -24,12 +25,15 @@ class Drawing:
         self.width, self.height, self.label, self.css = width, height, label, css
         self.elements: list[Markup] = []
 
-    def add(self, tag: str, body: str | None = None, **attributes: object) -> None:
+    def add(self, tag: str, body: str | None = None, /, **attributes: object) -> None:
         """Append ``<tag attributes>body</tag>``; underscores in names become dashes (``css`` becomes class)."""
         self.elements.append(element(tag, body, **attributes))
 
     def text(self, x: Number, y: Number, body: str, css: str = "", anchor: str = "middle", **more: object) -> None:
         self.add("text", body, x=short(x), y=short(y), text_anchor=anchor, css=css or None, **more)
+
+    def box(self, x: Number, y: Number, width: Number, height: Number, css: str, **more: object) -> None:
+        self.add("rect", x=short(x), y=short(y), width=short(width), height=short(height), css=css, **more)
 
     def open(self, **attributes: object) -> None:
         self.elements.append(Markup(str(element("g", "", **attributes))[: -len("</g>")]))
@@ -101,6 +105,12 @@ class Axes:
             d.text(11, middle, y_label, css="name", transform=f"rotate(-90 11 {short(middle)})")
         d.close()
 
+    def clip(self, name: str) -> None:
+        """Open a group that shows nothing outside the frame; ``name`` is its identity in the page."""
+        box = {"x": self.left, "y": self.top, "width": self.right - self.left, "height": self.bottom - self.top}
+        self.drawing.add("clipPath", element("rect", **{k: short(v) for k, v in box.items()}), id=name)
+        self.drawing.open(clip_path=f"url(#{name})")
+
     def line(self, xs: Iterable[float], ys: Iterable[float], css: str) -> None:
         self.drawing.add("path", d=self.path(xs, ys), css=css)
 
@@ -119,7 +129,7 @@ class Axes:
         return "M" + "L".join(places)
 
 
-def element(tag: str, body: str | None = None, **attributes: object) -> Markup:
+def element(tag: str, body: str | None = None, /, **attributes: object) -> Markup:
     """One element, its attributes and its body escaped (a body that is Markup stays)."""
     out = Markup("<") + Markup(tag)
     for name, value in attributes.items():
@@ -150,7 +160,7 @@ def tick_texts(values: Sequence[float], log: bool = False) -> list[str]:
     """The labels of ticks, all with as many decimals as tell them apart; thousands as k."""
     if log:
         return [f"{v:g}" for v in values]
-    step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=1.0)
+    step = min((b - a for a, b in itertools.pairwise(values)), default=1.0)
     biggest = max((abs(v) for v in values), default=0)
     divisor, unit = (1e6, "M") if biggest >= 2e6 else (1e3, "k") if biggest >= 1e4 else (1.0, "")
     places = max(0, -math.floor(math.log10(step / divisor) + 1e-9))

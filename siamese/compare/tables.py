@@ -102,8 +102,8 @@ def method(c: Comparison) -> str:
     """What the verdicts mean, in one paragraph."""
     family = max((d.family for d in c.differences), default=0)
     return (
-        f"Differences are paired by {' and '.join(c.options.pair_by)}, the unit of replication. Each metric is a family "
-        f"of its own ({family} comparison{'s' * (family != 1)}), its p values adjusted by Holm. "
+        f"Differences are paired by {' and '.join(c.options.pair_by)}, the unit of replication. "
+        f"Each metric is a family of its own ({family} comparison{'s' * (family != 1)}), p adjusted by Holm. "
         f"DIFFERENT: paired t, p < {ALPHA}. EQUIVALENT: two one-sided t tests within the margin, p < {ALPHA}. "
         "DIFFERENT BUT NEGLIGIBLE: both. INCONCLUSIVE: neither; with the seeds named, a difference as large as the "
         "margin or none at all would be told with 80 % power. Intervals are 95 % t intervals, not adjusted."
