@@ -134,6 +134,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         counted=tables.counted(c),
         method=tables.method(c),
         counts=_counts(c.differences),
+        any_bca=any(d.bca for d in c.differences),
         tones=TONES,
         table=_verdict_table(c),
         by_metric=[(m, [d for d in c.differences if d.metric is m]) for m in c.metrics],

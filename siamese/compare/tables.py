@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from rich import box
+from rich import box, markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from siamese.compare.comparison import Cell, Comparison, Difference, Metric
@@ -110,6 +109,11 @@ def method(c: Comparison) -> str:
     )
 
 
+def safe(text: str) -> str:
+    """Text from a run directory for the terminal: no markup, no control codes."""
+    return markup.escape("".join(ch if ch.isprintable() else "�" for ch in text))
+
+
 # -- terminal ----------------------------------------------------------------------------------
 
 
@@ -120,17 +124,17 @@ def show(c: Comparison, console: Console) -> None:
     if c.varying:
         hidden = len(c.keys) - len(c.named)
         more = f" ({hidden} of them not shown below: the others tell the groups apart)" if hidden else ""
-        say(f"vary: {escape(', '.join(c.varying))}{more}", highlight=False, soft_wrap=True)
+        say(f"vary: {safe(', '.join(c.varying))}{more}", highlight=False, soft_wrap=True)
     say(f"constant: {len(c.constant)} keys (hidden; in report.json)", highlight=False)
     show_left_out(c.left_out, console)
     for line in c.warnings[:LISTED]:
-        say(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False, soft_wrap=True)
+        say(f"[yellow]warning:[/yellow] {safe(line)}", highlight=False, soft_wrap=True)
     if len(c.warnings) > LISTED:
         say(f"[yellow]and {len(c.warnings) - LISTED} more warnings[/yellow] in report.json")
     say(_groups_table(c))
     if c.differences:
         say(_differences_table(c))
-        say(f"[dim]{escape(method(c))}[/dim]", highlight=False)
+        say(f"[dim]{safe(method(c))}[/dim]", highlight=False)
     elif len(c.groups) == 1:
         say("one group: nothing to compare it with")
 
@@ -141,13 +145,13 @@ def show_left_out(left_out: Sequence[LeftOut], console: Console) -> None:
         return
     console.print(f"left out: {_runs(len(left_out))}", highlight=False)
     for run in left_out[:LISTED]:
-        line = f"  {escape(run.path.name)}: {escape(run.reason)}"
+        line = f"  {safe(run.path.name)}: {safe(run.reason)}"
         console.print(line, highlight=False, soft_wrap=True)
     if len(left_out) > LISTED:
         states: dict[str, int] = {}
         for run in left_out[LISTED:]:
             states[run.state] = states.get(run.state, 0) + 1
-        console.print("  and " + ", ".join(f"{n} {escape(state)}" for state, n in states.items()), highlight=False)
+        console.print("  and " + ", ".join(f"{n} {safe(state)}" for state, n in states.items()), highlight=False)
 
 
 def _groups_table(c: Comparison) -> Table:
@@ -155,13 +159,13 @@ def _groups_table(c: Comparison) -> Table:
     table.add_column("")
     short, named = short_names(c.keys), c.named
     for key in named:
-        table.add_column(escape(short[key].replace("_", " ")), justify="right")
+        table.add_column(safe(short[key].replace("_", " ")), justify="right")
     for name in ("effective batch", "n"):
         table.add_column(name, justify="right")
     for metric in c.metrics:
-        table.add_column(escape(metric.name) + " †" * metric.batch_dependent, justify="right")
+        table.add_column(safe(metric.name) + " †" * metric.batch_dependent, justify="right")
     for group in c.groups:
-        settings = (escape(short_value(k, group.settings[k])) for k in named)
+        settings = (safe(short_value(k, group.settings[k])) for k in named)
         size = len(group.runs)
         cells = (mean_and_interval(c.cells.get((group.number, m.name)), size) for m in c.metrics)
         table.add_row(
@@ -181,7 +185,7 @@ def _differences_table(c: Comparison) -> Table:
     before = None
     for d in c.differences:
         if d.metric is not before:
-            table.add_row(f"[bold]{escape(d.metric.name)}[/bold]", *[""] * 3, margin_text(d.metric), "")
+            table.add_row(f"[bold]{safe(d.metric.name)}[/bold]", *[""] * 3, margin_text(d.metric), "")
             before = d.metric
         style = COLOURS[d.verdict] if d.verdict else "dim"
         table.add_row(
@@ -190,7 +194,7 @@ def _differences_table(c: Comparison) -> Table:
             difference_text(d),
             p_value(d.p_holm),
             "",
-            f"[{style}]{escape(d.says)}[/{style}]",
+            f"[{style}]{safe(d.says)}[/{style}]",
         )
     return table
 
