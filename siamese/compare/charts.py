@@ -41,32 +41,35 @@ def colour(group: Group) -> str:
 # -- intervals in tables -----------------------------------------------------------------------
 
 
-def difference_strip(d: Difference, limit: float) -> Markup:
-    """An interval on [−limit, limit] over the margin; stretched by the page, so made of lines only."""
+def difference_strip(d: Difference, extent: tuple[float, float]) -> Markup:
+    """An interval over the margin on the range ``extent``; stretched by the page, so made of lines only."""
     if d.mean is None:
         return Markup("")
+    low, high = extent
 
     def x(value: float) -> str:
-        return short(STRIP / 2 * (1 + value / limit))
+        return short(STRIP * (value - low) / (high - low))
 
     parts = []
     if d.metric.margin:
-        bound = min(d.metric.margin.bound, limit)
-        width = STRIP * bound / limit
-        parts.append(element("rect", x=x(-bound), y=0, width=short(width), height=24, css="margin"))
+        bound = d.metric.margin.bound
+        width = short(STRIP * 2 * bound / (high - low))
+        parts.append(element("rect", x=x(-bound), y=0, width=width, height=24, css="margin"))
     parts.append(element("path", d=f"M{x(0)} 0V24", css="zero"))
     if d.interval:
-        low, high = d.interval
-        parts.append(element("path", d=f"M{x(low)} 12H{x(high)}M{x(low)} 8V16M{x(high)} 8V16", css="interval"))
+        left, right = map(x, d.interval)
+        parts.append(element("path", d=f"M{left} 12H{right}M{left} 8V16M{right} 8V16", css="interval"))
     parts.append(element("path", d=f"M{x(d.mean)} 12h0", css="point"))
     return _strip(parts, f"difference {d.says}")
 
 
-def difference_limit(differences: Sequence[Difference]) -> float:
-    """The half width that shows all intervals of one metric and its margin."""
-    ends = [abs(v) for d in differences for v in (*(d.interval or ()), d.mean or 0.0)]
-    ends += [d.metric.margin.bound for d in differences if d.metric.margin]
-    return 1.15 * max(ends, default=0.0) or 1.0
+def difference_extent(differences: Sequence[Difference]) -> tuple[float, float]:
+    """The range that shows zero, all intervals of one metric and its margin."""
+    ends = [v for d in differences for v in (0.0, *(d.interval or ()), d.mean or 0.0)]
+    ends += [side * d.metric.margin.bound for d in differences if d.metric.margin for side in (-1, 1)]
+    low, high = min(ends, default=-1.0), max(ends, default=1.0)
+    pad = 0.06 * (high - low) or 1.0
+    return low - pad, high + pad
 
 
 def values_strip(c: Comparison, group: Group, metric: Metric) -> Markup:
@@ -240,9 +243,8 @@ def _series(run: Run, column: str, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _settled_range(every: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """The range of the last three quarters of training: the first steps would flatten all that follows."""
-    start = 0.25 * max(float(x.max()) for x, _ in every)
-    values = np.concatenate([y[x >= start] for x, y in every])
+    """The range of the last three quarters of each run: its first steps would flatten all that follows."""
+    values = np.concatenate([y[x >= 0.25 * x.max()] for x, y in every])
     low, high = float(values.min()), float(values.max())
     return low - 0.06 * (high - low), high + 0.06 * (high - low)
 

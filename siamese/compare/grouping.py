@@ -147,12 +147,12 @@ def make_groups(runs: Sequence[Run], keys: Sequence[str], pair_by: Sequence[str]
 
 
 def telling_keys(table: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys to name groups by, given the settings of each: all of them, or where there are many, few that tell
-    the groups apart (each the one that splits them furthest)."""
+    """The keys to name groups by, given the settings of each: all of them, or where there are many, few: what is
+    built and on which data, then of the others the ones that split the groups furthest."""
     keys = list(table[0]) if table else []
     if len(keys) <= MOST_NAMED:
         return keys
-    chosen: list[str] = []
+    chosen = [k for k in keys if k.endswith("._target_") or k == "data.source"][: MOST_NAMED // 2]
 
     def kinds(names: Sequence[str]) -> int:
         return len({tuple(canonical(settings[k]) for k in names) for settings in table})

@@ -120,7 +120,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
     )
     environment.filters.update(number=tables.number, p=tables.p_value, shown=shown, difference=tables.difference_text)
     css, script = _source("figures.css") + _source("report.css"), _source("report.js")
-    limits = {m.name: charts.difference_limit([d for d in c.differences if d.metric is m]) for m in c.metrics}
+    extents = {m.name: charts.difference_extent([d for d in c.differences if d.metric is m]) for m in c.metrics}
     return environment.get_template("report.html.j2").render(
         c=c,
         drawn=drawn,
@@ -138,13 +138,14 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         tones=TONES,
         table=_verdict_table(c),
         by_metric=[(m, [d for d in c.differences if d.metric is m]) for m in c.metrics],
-        strip=lambda d: charts.difference_strip(d, limits[d.metric.name]),
+        strip=lambda d: charts.difference_strip(d, extents[d.metric.name]),
         values_strip=lambda g, m: charts.values_strip(c, g, m),
         cell_text=lambda g, m: tables.mean_and_interval(c.cells.get((g.number, m.name)), len(g.runs)),
         effect_text=tables.effect_text,
         margin_text=tables.margin_text,
         colour=charts.colour,
         apart=_apart,
+        baselines={d.baseline.number for d in c.differences},
         config_rows=_config_rows(c),
         run_table=_run_table(c),
         provenance=_provenance(c.runs),

@@ -20,6 +20,7 @@ from siamese.config import ConfigError, RunError, flatten
 from siamese.schema import SCHEMA_VERSION
 
 MARKS = ("manifest.json", "status.json", "config.resolved.yaml", ".hydra")  # any of them makes a run directory
+STALE = 300  # seconds after which a heartbeat is no sign of life
 LARGEST_TEXT = 4 * 2**20  # bytes of a configuration, manifest or summary; theirs have some thousands
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
@@ -153,7 +154,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def running(run: LeftOut) -> bool:
     """Whether a run that was left out may still be completed by a live process."""
-    return run.state == "running" and _age(run.path / "status.json") < 300
+    return run.state == "running" and _age(run.path / "status.json") < STALE
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -177,7 +178,8 @@ def _unfinished(path: Path, status: Mapping[str, Any]) -> str:
     if rows:
         words.append(f"epoch {rows[-1]['epoch']}" + (f" of {most}" if most else ""))
     if state == "running":
-        words.append(f"heartbeat {_age(path / 'status.json'):.0f} s ago")
+        age = _age(path / "status.json")
+        words.append(f"heartbeat {age:.0f} s ago" if age < STALE else f"no heartbeat for {age / 3600:.1f} h: killed?")
     if status.get("error"):
         words.append(str(status["error"]).splitlines()[0][:200])
     return ", ".join(words)

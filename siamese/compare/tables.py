@@ -100,6 +100,8 @@ def counted(c: Comparison) -> str:
 def method(c: Comparison) -> str:
     """What the verdicts mean, in one paragraph."""
     family = max((d.family for d in c.differences), default=0)
+    if not family:
+        return "No verdict: that takes two seeds at least, the same ones in a group and its baseline."
     return (
         f"Differences are paired by {' and '.join(c.options.pair_by)}, the unit of replication. "
         f"Each metric is a family of its own ({family} comparison{'s' * (family != 1)}), p adjusted by Holm. "
