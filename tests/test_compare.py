@@ -23,6 +23,7 @@ import compare as command  # noqa: E402
 from siamese.compare.comparison import Options, compare  # noqa: E402
 from siamese.compare.grouping import parse_condition  # noqa: E402
 from siamese.compare.reading import LeftOut, Run, find_runs, read_run  # noqa: E402
+from siamese.compare.statistics import seeds_needed  # noqa: E402
 from siamese.config import ConfigError  # noqa: E402
 
 FOLDS = {0.0: (0.9135, 0.9210, 0.9165, 0.9239, 0.9215), 0.1: (0.9149, 0.9136, 0.9235, 0.9251, 0.9111)}
@@ -288,7 +289,7 @@ def test_every_verdict_and_the_numbers_behind_it(tmp_path):
     *_, inconclusive, same, constant = found.differences
     assert inconclusive.family == 5
     assert inconclusive.says == f"INCONCLUSIVE (about {inconclusive.seeds_needed} seeds needed)"
-    assert inconclusive.seeds_needed > 5
+    assert inconclusive.seeds_needed == seeds_needed(0.005, np.std(cases[0.4][0], ddof=1), 0.05 / 5) > 5
     assert inconclusive.p_holm == 1.0
     assert same.says == "EQUIVALENT (the same value in every seed)"
     assert constant.says.startswith("no verdict: every seed differs by the same amount")
@@ -303,6 +304,7 @@ def test_areas_and_spread_are_compared_as_ratios(tmp_path):
     ratios = [31.5 / 30, 29.7 / 28, 34.3 / 33, 32.6 / 31]
     assert math.exp(d.mean) == pytest.approx(np.prod(ratios) ** 0.25)
     assert d.says == "DIFFERENT BUT NEGLIGIBLE"
+    assert d.metric.margin.bound == pytest.approx(math.log(1.10))  # ± 10 %: a factor of 1.10 either way
     status, shown = run(tmp_path)
     assert status == 0
     assert f"×{np.prod(ratios) ** 0.25:.3f} [×" in shown

@@ -242,6 +242,11 @@ def test_the_policy_runs_nothing_that_the_page_did_not_bring(browser, report, tm
         assert visit.page.evaluate("window.hacked") is None
         assert visit.page.evaluate("getComputedStyle(document.getElementById('p')).color") != "rgb(255, 0, 0)"
         assert len([text for text in visit.complaints if "Content Security Policy" in text]) >= 4
+        blocked = visit.page.evaluate("""() => new Promise(done => {
+            addEventListener("securitypolicyviolation", event => done(event.effectiveDirective));
+            fetch("http://127.0.0.1:9/").catch(() => setTimeout(() => done("asked"), 500));
+        })""")
+        assert blocked == "connect-src"
 
 
 def test_a_run_without_arrays_or_history_is_said_to_lack_them(browser, tmp_path):
