@@ -154,6 +154,26 @@ def test_groups_are_by_scientific_keys_but_the_seed_in_order_of_numbers(tmp_path
     assert [g.effective_batch for g in found.groups] == [128, 128, 128]
 
 
+def test_the_effective_batch_counts_window_and_devices(tmp_path):
+    settings = {BATCH: 16, WINDOW: 8, "device.devices": 2}
+    found = read_run(write_run(tmp_path / "run", settings))
+    assert isinstance(found, Run)
+    assert found.settings["effective_batch"] == 256
+    found = read_run(write_run(tmp_path / "other", settings | {WINDOW: None}))
+    assert isinstance(found, Run)
+    assert found.settings["effective_batch"] is None
+
+
+def test_the_seed_never_tells_groups_apart_whatever_runs_are_paired_by(tmp_path):
+    for seed in range(2):
+        for fold in range(3):
+            write_run(tmp_path / f"{seed}{fold}", {"seed": seed, "data.fold": fold}, {"val/auc": 0.9 + seed / 10})
+    found = compare([tmp_path], Options(pair_by=("data.fold",)))
+    assert len(found.groups) == 1
+    assert found.cells[0, "val/auc"].values == pytest.approx({(f"{fold}",): 0.95 for fold in range(3)})
+    assert any("averaged first" in warning for warning in found.warnings)
+
+
 def test_a_list_a_null_and_a_missing_key_tell_groups_apart(tmp_path):
     write_run(tmp_path / "a", {"optimizer.betas": [0.9, 0.99]})
     write_run(tmp_path / "b", {"optimizer.betas": [0.9, 0.999]})

@@ -39,7 +39,7 @@ def two_groups(root, seeds=3, arrays=None, rows=None):
     return compare([root], Options())
 
 
-@given(some.floats(-1e6, 1e6), some.floats(1e-6, 1e6), some.integers(2, 9))
+@given(some.floats(-1e6, 1e6), some.floats(1e-6, 1e6), some.integers(3, 9))
 @settings(max_examples=200, deadline=None)
 def test_ticks_are_round_within_and_told_apart(low, span, count):
     high = low + span

@@ -148,7 +148,7 @@ def short(value: Number) -> str:
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """About ``count`` round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
+    """About ``count`` (from 3) round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
     raw = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
