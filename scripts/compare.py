@@ -21,7 +21,8 @@ from typing import NoReturn
 from rich.console import Console
 
 from siamese.compare import tables
-from siamese.compare.comparison import MARGINS, Comparison, NothingUsable, Options, compare
+from siamese.compare.comparison import Comparison, NothingUsable, Options, compare
+from siamese.compare.metrics import MARGINS
 from siamese.compare.reading import running
 from siamese.compare.writing import check_heatmap, check_out, default_out, write
 from siamese.config import ConfigError, RunError, nearest

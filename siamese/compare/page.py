@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from siamese.compare import charts, pictures, tables
+from siamese.compare import charts, pictures, tables, wording
 from siamese.compare.charts import Figure
 from siamese.compare.comparison import Comparison, Difference
 from siamese.compare.grouping import ABSENT, Group, canonical, short_names, short_value, shown
@@ -118,7 +118,8 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=tables.number, p=tables.p_value, shown=shown, difference=tables.difference_text)
+    environment.filters.update(number=wording.number, p=wording.p_value)
+    environment.filters.update(shown=shown, difference=wording.difference_text)
     css, script = _source("figures.css") + _source("report.css"), _source("report.js")
     extents = {m.name: charts.difference_extent([d for d in c.differences if d.metric is m]) for m in c.metrics}
     return environment.get_template("report.html.j2").render(
@@ -131,8 +132,8 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         policy=f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'",
         command=shlex.join(["python", "scripts/compare.py", *words]),
-        counted=tables.counted(c),
-        method=tables.method(c),
+        counted=wording.counted(c),
+        method=wording.method(c),
         counts=_counts(c.differences),
         any_bca=any(d.bca for d in c.differences),
         tones=TONES,
@@ -140,9 +141,9 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         by_metric=[(m, [d for d in c.differences if d.metric is m]) for m in c.metrics],
         strip=lambda d: charts.difference_strip(d, extents[d.metric.name]),
         values_strip=lambda g, m: charts.values_strip(c, g, m),
-        cell_text=lambda g, m: tables.mean_and_interval(c.cells.get((g.number, m.name)), len(g.runs)),
-        effect_text=tables.effect_text,
-        margin_text=tables.margin_text,
+        cell_text=lambda g, m: wording.mean_and_interval(c.cells.get((g.number, m.name)), len(g.runs)),
+        effect_text=wording.effect_text,
+        margin_text=wording.margin_text,
         colour=charts.colour,
         apart=_apart,
         baselines={d.baseline.number for d in c.differences},

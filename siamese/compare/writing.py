@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from siamese.artifacts import atomic, write_json
-from siamese.compare import page, tables
+from siamese.compare import page, tables, wording
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import shown
 from siamese.compare.reading import MARKS
@@ -87,7 +87,7 @@ def as_json(c: Comparison, words: Sequence[str], created: str) -> dict[str, Any]
         "created": created,
         "command": ["compare.py", *words],
         "inputs": [str(path) for path in c.inputs],
-        "method": tables.method(c),
+        "method": wording.method(c),
         "warnings": c.warnings,
         "left_out": [{"path": str(r.path), "state": r.state, "reason": r.reason} for r in c.left_out],
         "varying": c.varying,
