@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from siamese.command_line import errors_in_one_line
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us whole, and errors_in_one_line words them
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch: huge pages for large tensors, fewer page faults
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -22,11 +22,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from itertools import chain, islice, repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault(HUGE_PAGES := "THP_MEM_ALLOC_ENABLE", "1")  # as train.py does, before torch reads it
 
 import numpy as np
 import torch
@@ -183,13 +187,31 @@ def seconds_a_step(loop: Ours | Notebook) -> float:
     return (time.perf_counter() - began) / STEPS_A_TURN
 
 
+@cache
+def notebook(setup: Setup) -> Notebook:
+    data = TripletData(setup.source, setup.config("device=cpu").data, seed=0)
+    return Notebook(setup.source.images[data.epoch(0).triplets[:NOTEBOOK_TRIPLETS]] / 255, data.mean, data.std)
+
+
+def notebook_seconds(setup: Setup) -> float:
+    """:func:`seconds_a_step` of the notebook of this process."""
+    return seconds_a_step(notebook(setup))
+
+
 def against_notebook(device: str, target: float, setup: Setup) -> list[dict[str, Any]]:
-    """The seconds of the notebook's float32 step over those of ours under ``device=``."""
-    ours = Ours(setup.source, setup.config(f"device={device}"))
-    triplets = setup.source.images[ours.data.epoch(0).triplets[:NOTEBOOK_TRIPLETS]] / 255
-    notebook = Notebook(triplets, ours.data.mean, ours.data.std)
-    sides = {"notebook": partial(seconds_a_step, notebook), "ours": partial(seconds_a_step, ours)}
-    samples = interleaved(sides, setup.repeats)
+    """The seconds of the notebook's float32 step over those of ours under ``device=``, each in a process of
+    its own, with the settings of the allocator that it would have."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        there = replace(setup)  # without the images, which it makes or reads for itself
+        os.environ[HUGE_PAGES] = "0"
+        pool.submit(notebook_seconds, there).result()  # the process starts here
+        os.environ[HUGE_PAGES] = "1"
+        ours = Ours(setup.source, setup.config(f"device={device}"))
+        sides = {
+            "notebook": lambda: pool.submit(notebook_seconds, there).result(),
+            "ours": partial(seconds_a_step, ours),
+        }
+        samples = interleaved(sides, setup.repeats)
     ratios = paired_ratios(samples["notebook"], samples["ours"])
     return [result(f"speed of a step of {BATCH} triplets, of the notebook's", "×", ratios, "≥", target, **samples)]
 

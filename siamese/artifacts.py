@@ -43,6 +43,7 @@ PACKAGES = (
     "omegaconf",
     "numpy",
     "scikit-learn",
+    "scipy",
     "pillow",
     "matplotlib",
 )
@@ -133,7 +134,7 @@ def claim(path: Path) -> None:
     except OSError:
         owner = os.read(descriptor, 200).decode(errors="replace") or "another process"
         os.close(descriptor)
-        raise ConfigError(f"{path}: in use by {owner}; wait for it, or choose another hydra.run.dir") from None
+        raise ConfigError(f"{path}: in use by {owner}; wait for it, or choose another directory") from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
     _locks[path] = descriptor
@@ -276,14 +277,14 @@ class RunDirectory:
             np.savez(file, **converted)  # type: ignore[arg-type]
         return path
 
-    def figure(self, name: str, figure: Any) -> Path:
-        """Write figures/NAME.png and close the matplotlib figure."""
-        import matplotlib.pyplot as plt
+    def figure(self, name: str, figure: Any, format: str = "png") -> Path:
+        """Write figures/NAME.FORMAT, the same bytes for the same matplotlib figure."""
+        import matplotlib
 
-        path = self.path / "figures" / f"{name}.png"
-        with atomic(path) as file:
-            figure.savefig(file, format="png", dpi=150)
-        plt.close(figure)
+        path = self.path / "figures" / f"{name}.{format}"
+        undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format, {})
+        with matplotlib.rc_context({"svg.hashsalt": name}), atomic(path) as file:
+            figure.savefig(file, format=format, dpi=150, metadata=undated)
         return path
 
     def summary(self, values: Mapping[str, Mapping[str, Any]]) -> None:

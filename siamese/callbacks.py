@@ -125,6 +125,8 @@ class Recorder(pl.Callback):
         row: dict[str, Any] = {"epoch": epoch, "step": trainer.global_step, "images": self._images}
         row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"]} | train | measured | {"seconds": round(seconds, 3)}
         self.run.add_epoch(row)
+        for logger in trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if v is not None}, trainer.global_step)
         shown = {k: row[k] for k in ("train/loss", "val/loss", "val/auc") if row[k] is not None}
         log.info(
             "epoch %*d/%d  %s  %.1f s",

@@ -62,6 +62,15 @@ def errors_in_one_line() -> Iterator[None]:
         argparse.ArgumentParser.error = parser_error  # type: ignore[method-assign]
 
 
+class Parser(argparse.ArgumentParser):
+    """Of a script's flags, whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        hints = [hint for word in message.split() if word.startswith("--") and (hint := nearest(word, flags))]
+        raise ConfigError(f"{message}{''.join(hints[:1]) or f'; see python scripts/{self.prog} --help'}")
+
+
 def _stop(message: str, status: int) -> None:
     logging.getLogger("siamese").debug(message)
     print(f"error: {message}", file=sys.stderr)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from siamese.accumulation import window_scale
 from siamese.data import Batch, TripletData
-from siamese.evaluation import mean_cosine, verification
+from siamese.evaluation.verification import mean_cosine, verification
 from siamese.losses import Objective, koleo
 
 
@@ -64,7 +64,7 @@ class SiameseModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._measure("validation")
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            self.log_dict({f"val/{name}": value for name, value in self.measured.items()})
+            self.log_dict({f"val/{name}": value for name, value in self.measured.items()}, logger=False)
 
     def on_test_epoch_end(self) -> None:
         self._measure("test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def resumed_config(composed: DictConfig) -> Config:
             epochs, or the command line changes what the run computes.
     """
     run = Path(str(composed.resume))
-    own = _read(run)
+    own = read_run(run, f"resume={run}")
     said = [str(word) for word in HydraConfig.get().overrides.task if not str(word).startswith("resume=")]
     asked = _changes_asked(run, said)
     own_values = flatten(to_dict(own))
@@ -59,23 +60,25 @@ def resumed_config(composed: DictConfig) -> Config:
     return config
 
 
-def _read(run: Path) -> Config:
-    """The configuration of the run in ``run``."""
+def read_run(run: Path, said: str) -> Config:
+    """The configuration of the run in ``run``, which the command line names in the words ``said``.
+
+    Raises:
+        ConfigError: when the directory is no run, is damaged, or was written by a newer version.
+    """
     if not (run / "manifest.json").is_file() or not (run / "config.resolved.yaml").is_file():
-        raise ConfigError(f"resume={run}: not a run directory; expected manifest.json and config.resolved.yaml in it")
+        raise ConfigError(f"{said}: not a run directory; expected manifest.json and config.resolved.yaml in it")
     try:
         version = artifacts.read_json(run / "manifest.json").get("schema_version")
         if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise ConfigError(
-                f"resume={run}: its schema_version is {version}; this program reads up to {SCHEMA_VERSION}"
-            )
+            raise ConfigError(f"{said}: its schema_version is {version}; this program reads up to {SCHEMA_VERSION}")
         resolved = yaml.safe_load((run / "config.resolved.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError, RunError) as error:
-        raise ConfigError(f"resume={run}: cannot be read ({' '.join(str(error).split())[:200]})") from None
+        raise ConfigError(f"{said}: cannot be read ({' '.join(str(error).split())[:200]})") from None
     try:
         return validate(resolved)
     except ConfigError as error:
-        raise ConfigError(f"resume={run}: its config.resolved.yaml is no configuration ({error})") from None
+        raise ConfigError(f"{said}: its config.resolved.yaml is no configuration ({error})") from None
 
 
 def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
@@ -98,15 +101,20 @@ def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
 
 
 def _refuse_foreign_targets(own: Config, said: list[str]) -> None:
-    """A run directory may come from anywhere: what it wants built must be named in conf/ or on the
-    command line."""
-    conf = Path(__file__).parent.parent / "conf"
-    for group in (*TARGETS, "logger"):
-        target = getattr(own, group).get("_target_")
-        known = {yaml.safe_load(file.read_text()).get("_target_") for file in (conf / group).glob("*.yaml")}
-        trusted = f"{group}._target_={target}" in [word.lstrip("+") for word in said]
-        if target is not None and target not in known and not trusted:
+    for group, target in foreign_targets(own):
+        if f"{group}._target_={target}" not in [word.lstrip("+") for word in said]:
             raise ConfigError(
                 f"{group}._target_={target}: the run directory names it and conf/{group} does not; to trust it, "
                 f"repeat {group}._target_={target} on the command line"
             )
+
+
+def foreign_targets(own: Config) -> Iterator[tuple[str, str]]:
+    """Groups of a run's configuration, and what each wants built that no file of ``conf/`` names: a run
+    directory may come from anywhere."""
+    conf = Path(__file__).parent.parent / "conf"
+    for group in (*TARGETS, "logger"):
+        target = getattr(own, group).get("_target_")
+        known = {yaml.safe_load(file.read_text()).get("_target_") for file in (conf / group).glob("*.yaml")}
+        if target is not None and target not in known:
+            yield group, target

@@ -6,7 +6,7 @@ import copy
 import logging
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,18 @@ from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from siamese import figures
 from siamese.accumulation import statement
 from siamese.artifacts import RunDirectory, holds_a_run, read_json, release
 from siamese.callbacks import ProgressBar, Recorder
-from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, loads, newest
+from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, newest
 from siamese.command_line import Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
-from siamese.data import TripletData, load
-from siamese.evaluation import METRICS, roc
+from siamese.data import LabelledImages, TripletData, load
+from siamese.evaluate import Entries, EveryEpochs, entry, evaluate, restore
+from siamese.loggers import Logs, check_logger
 from siamese.losses import KoLeo, Objective
 from siamese.module import SiameseModule
-from siamese.report import results_table
+from siamese.report import draw, results_table
 from siamese.resume import resumed_config
 from siamese.schema import OWN_KEYS, SPANS, Config
 
@@ -51,7 +51,8 @@ def check(composed: DictConfig) -> Config:
     plain = job_config(composed)
     config = validate(plain) if plain.resume is None else resumed_config(plain)
     check_targets(config)
-    _check_device(config)
+    check_logger(config)
+    check_device(config)
     _check_optimization(config)
     return config
 
@@ -73,7 +74,8 @@ def train(composed: DictConfig) -> None:
     with StopRequest() as stop:
         try:
             run.status("running")
-            _train(config, run, stop, resuming=composed.resume is not None)
+            with Logs(config, run) as logs:
+                _train(config, run, stop, logs, resuming=composed.resume is not None)
             run.status("completed")
         except (ConfigError, RunError) as error:
             log.error("%s", error)
@@ -96,10 +98,10 @@ def train(composed: DictConfig) -> None:
             release(run.path)
 
 
-def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bool) -> None:
-    _quieten()
+def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, resuming: bool) -> None:
+    quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = TripletData(load(config.data, config.seed), config.data, config.seed)
+    data = split_data(config, load(config.data, config.seed))
     module = build(config, data)
     _check_image_size(config, module)
     recorder = Recorder(run, config.callbacks)
@@ -110,14 +112,17 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
         config.callbacks.checkpoint_every,
         config.callbacks.checkpoint_every_steps,
     )
-    trainer = make_trainer(config, run.path, [recorder, checkpoints])
+    every = config.evaluation.every
+    callbacks = [*([EveryEpochs(config.evaluation)] if every else []), recorder, checkpoints]
+    trainer = make_trainer(config, run.path, callbacks)
     _check_koleo_rows(config, module.objective, data)
     if resuming:
         _check_same_data(run, data)
         run.resume(config)
     else:
-        _draw_samples(run, data)
+        _draw_samples(run, data, config.figures.format)
         run.begin(config, {"device": _device_facts(trainer), **data.facts()})
+    trainer.logger = logs.open()
     log.info("%s", run.path)
     log.info("%s", statement(config, module.objective, trainer.world_size))
     start = newest(run.checkpoints) if resuming else None
@@ -125,20 +130,32 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, *, resuming: bo
         log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     run.status("running")
-    summary = _evaluate(config, run, module, data, checkpoints.best["epoch"])
+    epoch = restore(module, run.checkpoints / "best.ckpt")
+    summary, notes = evaluate(config, run, module, data, make_trainer(config, run.path, []), epoch)
     if recorder.collapsed is not None:
-        summary["val/collapsed"] = _entry(1.0, "validation", recorder.collapsed, "min")
+        summary["val/collapsed"] = entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
-    run.figure("loss_curves", figures.loss_curves(run.history(), ["loss", *module.objective.terms]))
+    _measure_samples(run, module)
+    draw(run.path, run, config.figures.format, logs.figure)
     run.summary(summary)
-    results_table(run, summary)
+    logs.conclude(summary, data.source.images[torch.from_numpy(data.parts["test"])])
+    results_table(run.path, summary, "best", notes)
+
+
+def split_data(config: Config, source: LabelledImages) -> TripletData:
+    """``source`` split and made into tuples as ``config`` says."""
+    return TripletData(source, config.data, config.seed)
+
+
+def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> torch.nn.Module:
+    """The network that ``config`` describes, for images of that ``mean`` and ``std`` a channel."""
+    net = make("model", config.model, mean=mean, std=std)
+    return net.to(memory_format=torch.channels_last) if config.device.channels_last else net
 
 
 def build(config: Config, data: TripletData) -> SiameseModule:
     """The module that ``config`` describes, for ``data``."""
-    net = make("model", config.model, mean=data.mean, std=data.std)
-    if config.device.channels_last:
-        net = net.to(memory_format=torch.channels_last)
+    net = build_net(config, data.mean, data.std)
     own = OWN_KEYS["loss"]
     base = make("loss", {k: v for k, v in config.loss.items() if k not in own})
     koleo = KoLeo(config.loss["koleo_over"], config.loss["koleo_neighbours"])
@@ -187,7 +204,7 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         deterministic=trainer.deterministic,
         detect_anomaly=trainer.detect_anomaly,
         num_sanity_val_steps=-1,  # the whole validation, as epoch 0
-        logger=make("logger", config.logger) if config.logger.get("_target_") and callbacks else False,
+        logger=False,
         callbacks=callbacks + progress,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=directory,
@@ -210,67 +227,44 @@ def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> d
     return {"scheduler": scheduler, "interval": config.scheduler["interval"]}
 
 
-def _evaluate(
-    config: Config, run: RunDirectory, module: SiameseModule, data: TripletData, epoch: int
-) -> dict[str, dict[str, Any]]:
-    """Evaluate best.ckpt on validation and test images; write their arrays and figures."""
-    best = loads(run.checkpoints / "best.ckpt")
-    if best is None:
-        raise RunError(f"{run.checkpoints / 'best.ckpt'}: cannot be read")
-    module.load_state_dict(best["state_dict"])
-    trainer = make_trainer(config, run.path, [])
-    summary: dict[str, dict[str, Any]] = {}
-    curves = {}
-    for part, prefix in (("validation", "val"), ("test", "test")):
-        evaluate = trainer.validate if part == "validation" else trainer.test
-        evaluate(module, datamodule=data, verbose=False)
-        index = data.parts[part]
-        triplets = np.searchsorted(index, data.triplets[part])
-        run.arrays(
-            part,
-            embeddings=module.embeddings.numpy(),
-            labels=data.source.labels.numpy()[index],
-            ids=data.source.ids[index],
-            class_names=np.array(data.source.class_names),
-            triplets=triplets,
-        )
-        fpr, tpr = (rate.numpy() for rate in roc(module.embeddings, torch.from_numpy(triplets)))
-        run.arrays(f"roc_{part}", fpr=fpr, tpr=tpr)
-        curves[part] = (fpr, tpr, module.measured["auc"])
-        for name, value in module.measured.items():
-            summary[f"{prefix}/{name}"] = _entry(value, part, epoch, METRICS.get(name, "min"))
-    run.figure("roc", figures.roc_curves(curves))
-    return summary
-
-
-def _training_entries(run: RunDirectory, objective: Objective) -> dict[str, dict[str, Any]]:
+def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
     last = run.history()[-1]
     found = {}
     for name in ("loss", *objective.terms):
         depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base.batch_dependent)
         value = float(last[f"train/{name}"])
-        found[f"train/{name}"] = _entry(value, "train", int(last["epoch"]), "min", bool(depends))
+        found[f"train/{name}"] = entry(value, "train", int(last["epoch"]), "min", bool(depends))
     return found
 
 
-def _entry(value: float, split: str, epoch: int, direction: str, batch_dependent: bool = False) -> dict[str, Any]:
-    return {
-        "value": value,
-        "split": split,
-        "epoch": epoch,
-        "direction": direction,
-        "batch_dependent": batch_dependent,
-    }
-
-
-def _draw_samples(run: RunDirectory, data: TripletData) -> None:
-    source, names = data.source, data.source.class_names
+def _draw_samples(run: RunDirectory, data: TripletData, format: str) -> None:
+    """Show what is trained on, before it is: five images a class, and five triplets."""
+    source, train = data.source, data.parts["train"]
     images, labels = source.images.numpy(), source.labels.numpy()
-    train = data.parts["train"]
-    per_class = [train[labels[train] == label][:5] for label in range(len(names))]
-    run.figure("samples", figures.sample_grid([images[i] for i in per_class], names))
+    names = np.array(source.class_names)
+    shown = np.concatenate([train[labels[train] == label][:5] for label in range(len(names))])
     triplets = data.epoch(0).triplets[:5].numpy()
-    run.figure("triplets", figures.triplet_grid(images[triplets], [[names[i] for i in labels[t]] for t in triplets]))
+    run.arrays(
+        "samples",
+        images=images[shown],
+        labels=labels[shown],
+        class_names=names,
+        triplet_images=images[triplets],
+        triplet_labels=labels[triplets],
+        triplet_distances=np.full((len(triplets), 2), np.nan),
+    )
+    draw(run.path, run, format)
+
+
+def _measure_samples(run: RunDirectory, module: SiameseModule) -> None:
+    """Note how far apart the best checkpoint puts the images of the triplets that are shown."""
+    with np.load(run.path / "arrays" / "samples.npz", allow_pickle=False) as stored:
+        samples = dict(stored)
+    images = torch.from_numpy(samples["triplet_images"]).to(module.device)
+    with torch.no_grad():
+        z = torch.nn.functional.normalize(module.eval()(images.flatten(0, 1)).double().cpu(), dim=1)
+    anchors, others = z.unflatten(0, images.shape[:2]).split([1, 2], dim=1)
+    run.arrays("samples", **samples | {"triplet_distances": 1 - (anchors * others).sum(2).numpy()})
 
 
 def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -> None:
@@ -303,7 +297,7 @@ def _check_same_data(run: RunDirectory, data: TripletData) -> None:
             )
 
 
-def _check_device(config: Config) -> None:
+def check_device(config: Config) -> None:
     device = config.device
     if device.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device.accelerator=cuda: no CUDA device was found here; expected device=auto or device=cpu")
@@ -357,7 +351,7 @@ def _device_facts(trainer: pl.Trainer) -> dict[str, Any]:
     }
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Leave to Lightning's log what is wrong, and to ours what is going on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)

@@ -77,6 +77,15 @@ class Callbacks:
 @dataclass(frozen=True)
 class Evaluation:
     koleo_embeddings: int = 192
+    every: int | None = None
+    coverage: float = 0.5
+    distance_threshold: float | None = None
+    spread_images: int | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    format: str = "png"
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,7 @@ class Config:
     trainer: Trainer = field(default_factory=Trainer)
     callbacks: Callbacks = field(default_factory=Callbacks)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    figures: Figures = field(default_factory=Figures)
     logger: dict[str, Any] = field(default_factory=dict)
 
 
@@ -106,7 +116,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "loss": (),
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
-    "logger": (),
+    "logger": ("run",),
 }
 OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
 # Keys of those groups that are ours, not the target's.
@@ -124,6 +134,8 @@ NOT_SCIENTIFIC = (
     "resume",
     "logger",
     "callbacks",
+    "evaluation.every",
+    "figures",
     "device.accelerator",
     "device.strategy",
     "device.channels_last",
@@ -202,6 +214,11 @@ CHECKS: dict[str, Check] = {
     "callbacks.heartbeat_seconds": _above(0),
     "callbacks.collapse_cosine": _between(0, 1),
     "evaluation.koleo_embeddings": _at_least(2),
+    "evaluation.every": _at_least(1),
+    "evaluation.coverage": _between(0, 1),
+    "evaluation.distance_threshold": _above(0),
+    "evaluation.spread_images": _at_least(2),
+    "figures.format": _one_of("png", "svg", "pdf"),
 }
 
 

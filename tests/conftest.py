@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# One thread a process: two tests run side by side, and threads that wait for each other cost far more.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
 import torch
+from forkserver import ForkServer
 from PIL import Image
 
 from siamese.data import LabelledImages
@@ -22,24 +26,35 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def train_cli() -> Cli:
-    """``train_cli("seed=1", ...)`` runs ``python train.py seed=1 ...`` from the repository's root."""
+def server() -> Iterator[ForkServer]:
+    server = ForkServer()
+    yield server
+    server.close()
 
-    def run(*words: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "train.py", *map(str, words)],
-            cwd=ROOT,
-            env={**os.environ, "COLUMNS": "200", **environment},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        if check and done.returncode != 0:
-            raise AssertionError(f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
+
+@pytest.fixture(scope="session")
+def cli(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """``cli("train.py", "seed=1", ...)`` runs ``python train.py seed=1 ...`` from the repository's root."""
+    folder = tmp_path_factory.mktemp("cli")
+
+    def run(*argv: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        stdout, stderr = folder / "stdout", folder / "stderr"
+        for file in (stdout, stderr):
+            file.unlink(missing_ok=True)
+        whole = {**os.environ, "COLUMNS": "200", **environment}
+        status = server.run(*argv, stdout=stdout, stderr=stderr, environment=whole)
+        done = subprocess.CompletedProcess([*map(str, argv)], status, stdout.read_text(), stderr.read_text())
+        if check and status != 0:
+            raise AssertionError(f"exit status {status}\n{done.stdout}\n{done.stderr}")
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def train_cli(cli: Cli) -> Cli:
+    """``train_cli("seed=1", ...)`` runs ``python train.py seed=1 ...`` from the repository's root."""
+    return functools.partial(cli, "train.py")
 
 
 def toy_images(counts: list[int], size: int = 8, seed: int = 0, test: int = 0) -> LabelledImages:

@@ -1,23 +1,12 @@
-"""Runs of train.py that die at a named place, and a network that is as random as a network can be.
-
-``python tests/killer.py`` reads one run a line from stdin, as JSON: its ``args``, its ``log`` (where
-stdout and stderr go), and how it ends: ``place`` and ``nth`` (at the nth time it gets to that place
-of :data:`PLACES`), or ``after`` (so many seconds), with ``signal`` (SIGKILL if not given). Each is a
-process of its own, forked from one that has imported everything; its exit status is answered.
-"""
+"""Places at which a run of train.py can be made to die, and a network that is as random as a network
+can be."""
 
 from __future__ import annotations
 
-import gc
 import importlib
 import io
-import json
 import os
 import random
-import runpy
-import signal
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-ROOT = Path(__file__).parent.parent
 
 
 class Noise(nn.Module):
@@ -72,7 +59,7 @@ def _always(*_: Any, **__: Any) -> bool:
 
 # name: what is called (module, dotted name), whether to die before or after, and which calls count
 PLACES: dict[str, tuple[str, str, str, Condition]] = {
-    "before the samples": ("siamese.figures", "sample_grid", BEFORE, _always),
+    "before the samples": ("siamese.run", "_draw_samples", BEFORE, _always),
     "in the validation of epoch 0": ("siamese.module", "SiameseModule.validation_step", BEFORE, _doing("epoch 0")),
     "before a training step": ("siamese.module", "SiameseModule.training_step", BEFORE, _always),
     "after a micro-batch": ("siamese.checkpoints", "Checkpoints.on_train_batch_end", AFTER, _always),
@@ -139,37 +126,3 @@ def _die_writing(nth: int, number: int) -> None:
         os.kill(os.getpid(), number)
 
     torch.save = half
-
-
-def main() -> None:
-    """Serve; see the module."""
-    sys.path.insert(0, str(ROOT))
-    os.chdir(ROOT)
-    for module in ("siamese.run", "sklearn.datasets", "matplotlib.backends.backend_agg", "pytorch_lightning.loops"):
-        importlib.import_module(module)
-    gc.freeze()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        number = order.get("signal", signal.SIGKILL)
-        child = os.fork()
-        if not child:
-            with open(order["log"], "ab") as log:
-                os.dup2(log.fileno(), 1)
-                os.dup2(log.fileno(), 2)
-            sys.argv = ["train.py", *order["args"]]
-            if "place" in order:
-                die_at(order["place"], order["nth"], number)
-            runpy.run_path("train.py", run_name="__main__")
-            sys.exit(0)
-        ends = time.monotonic() + order.get("after", float("inf"))
-        while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.monotonic() >= ends:
-                os.kill(child, number)
-                ends = float("inf")
-            time.sleep(0.002)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-
-
-if __name__ == "__main__":
-    main()

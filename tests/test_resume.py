@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from forkserver import ForkServer
 
 from siamese.artifacts import TEMPORARY, RunDirectory, atomic
 from siamese.checkpoints import newest, random_state, restore_random_state
@@ -62,40 +63,20 @@ def start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 class Killer:
-    """tests/killer.py, waiting for orders."""
+    """Runs of train.py that end as they are told to."""
 
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "tests/killer.py"],
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
-
-    def _answer(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+    def __init__(self, server: ForkServer) -> None:
+        self.server = server
 
     def run(self, words: list[str], log: Path, **end: Any) -> int:
-        """The exit status of a run of train.py that ends as ``end`` says (see tests/killer.py)."""
-        assert self.process.stdin is not None
-        print(json.dumps({"args": words, "log": str(log), **end}), file=self.process.stdin, flush=True)
-        return int(self._answer())
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(60)
+        """The exit status of a run that ends at the ``nth`` time it is at ``place`` (see tests/killer.py) or
+        ``after`` so many seconds, by ``signal`` (SIGKILL if not given); nothing given: by itself."""
+        return self.server.run("train.py", *words, stdout=log, stderr=log, environment=ENVIRONMENT, **end)
 
 
 @pytest.fixture(scope="session")
-def killer() -> Iterator[Killer]:
-    server = Killer()
-    yield server
-    server.close()
+def killer(server: ForkServer) -> Killer:
+    return Killer(server)
 
 
 @pytest.fixture(scope="session")
@@ -195,11 +176,18 @@ def survive(
             break
         assert status == -signal.SIGKILL, f"{end}: {status}\n{log.read_text()}"
         assert_whole(run, reference)
+        if not sure and completed(run):  # killed on its way out
+            break
         if (run / "manifest.json").exists():
             words = resume(run)
     else:
         assert killer.run(words, log) == 0, log.read_text()
     assert_same(run, reference)
+
+
+def completed(run: Path) -> bool:
+    status = run / "status.json"
+    return status.exists() and json.loads(status.read_text())["state"] == "completed"
 
 
 def at(place: str, nth: int = 1) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from conftest import Cli
 from PIL import Image
 
 from siamese.data.tuples import article_split
-from siamese.evaluation import verification
+from siamese.evaluation.verification import verification
 
 QUICK = (
     "data=digits",

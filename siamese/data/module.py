@@ -117,7 +117,7 @@ class TripletData(pl.LightningDataModule):
                 "source": self.config.source,
                 "images": len(ids),
                 "classes": list(self.source.class_names),
-                "fingerprint": fingerprint(self.source.images.numpy(), self._labels, ids),
+                "fingerprint": self.source.fingerprint,
                 "mean": self.mean,
                 "std": self.std,
             },

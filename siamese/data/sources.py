@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from siamese.artifacts import fingerprint
 from siamese.config import ConfigError, RunError
 from siamese.data.draws import generator
 from siamese.schema import Data
@@ -35,6 +36,11 @@ class LabelledImages:
     class_names: tuple[str, ...]
     ids: np.ndarray
     is_test: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the images, labels and ids."""
+        return fingerprint(self.images.numpy(), self.labels.numpy(), self.ids)
 
 
 def load(data: Data, seed: int) -> LabelledImages:

@@ -1,0 +1,84 @@
+"""The names of all that is measured on embeddings, and what stands where a measure has no value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+RECALL_AT = (1, 5, 10)
+KNN = (1, 5, 20)
+FAR = ("1e-1", "1e-2", "1e-3")
+
+# Each name with whether more or less of it is better, or None where that is a matter of opinion.
+# ``pairs_*`` are over all pairs of images, the same names without it over the pairs of the fixed triplets.
+METRICS: dict[str, str | None] = {
+    "auc": "max",
+    "eer": "min",
+    **{f"tar_at_far_{far}": "max" for far in FAR},
+    "accuracy": "max",
+    "good_triplets": "max",
+    "cos_positive": "max",
+    "cos_negative": "min",
+    "euclid_positive": "min",
+    "euclid_negative": "max",
+    "cos_mean": "min",
+    "pairs_auc": "max",
+    "pairs_eer": "min",
+    **{f"pairs_tar_at_far_{far}": "max" for far in FAR},
+    "pairs_cos_positive": "max",
+    "pairs_cos_negative": "min",
+    "pairs_euclid_positive": "min",
+    "pairs_euclid_negative": "max",
+    **{f"recall_at_{k}": "max" for k in RECALL_AT},
+    "map_at_r": "max",
+    "r_precision": "max",
+    "mrr": "max",
+    **{f"knn_{k}": "max" for k in KNN},
+    "linear_probe": "max",
+    "nmi": "max",
+    "ami": "max",
+    "intra_distance": "min",
+    "intra_distance_std": None,
+    "inter_distance": "max",
+    "inter_distance_std": None,
+    "separation": "max",
+    "separation_std": None,
+    "alignment": "min",
+    "uniformity": "min",
+    "effective_rank": "max",
+    "participation_ratio": "max",
+    "nn_distance_q05": "max",
+    "nn_distance_median": "max",
+    "nn_distance_q95": "max",
+    "entropy": "max",
+    "ellipse_area_mean": None,
+    "normalised_area_mean": None,
+    "legacy_area_mean": None,
+}
+
+
+def direction(name: str) -> str | None:
+    """``max`` or ``min``, whichever is better for ``name`` (without prefix), or None for neither; a name
+    that is not of :data:`METRICS` is a loss. ``ellipse_area/cat`` goes the way of ``ellipse_area_mean``."""
+    measure, slash, _ = name.partition("/")
+    return METRICS.get(f"{measure}_mean" if slash else name, "min")
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """In the place of a value that the embeddings at hand do not have, with the reason in words."""
+
+    reason: str
+
+
+Values = dict[str, float | Undefined]
+
+
+def undefined(names: Iterable[str], reason: str) -> Values:
+    """All of ``names`` undefined for one ``reason``."""
+    return dict.fromkeys(names, Undefined(reason))
+
+
+def defined(values: Mapping[str, float | Undefined]) -> dict[str, float]:
+    """Those of ``values`` that are numbers."""
+    return {name: value for name, value in values.items() if not isinstance(value, Undefined)}

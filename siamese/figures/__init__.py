@@ -1,0 +1,26 @@
+"""Figures: functions of arrays that return a matplotlib Figure, and all those of a run directory.
+
+No figure goes through pyplot, so that none has to be closed and threads do not meet."""
+
+from siamese.figures.embedding import distance_matrix, projection, similarity_histogram, spectrum
+from siamese.figures.images import gallery, hardest_triplets, sample_grid, triplet_grid
+from siamese.figures.redraw import from_arrays
+from siamese.figures.style import COLOURS, class_style
+from siamese.figures.training import loss_curves, metric_curves, roc_curves
+
+__all__ = [
+    "COLOURS",
+    "class_style",
+    "distance_matrix",
+    "from_arrays",
+    "gallery",
+    "hardest_triplets",
+    "loss_curves",
+    "metric_curves",
+    "projection",
+    "roc_curves",
+    "sample_grid",
+    "similarity_histogram",
+    "spectrum",
+    "triplet_grid",
+]

@@ -1,0 +1,156 @@
+"""Pictures of the images themselves, laid out in inches so that every name has its room."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from siamese.figures.style import GREY, OTHER, SAME, class_style, short, text_width
+
+PICTURE, GAP, MARGIN, MARK = 0.75, 0.1, 0.15, 0.2  # inches; MARK is the room of a class's marker
+LINE = 0.17  # inches from a line of small print to the next
+SMALL = 9  # points
+ROLES = ("anchor", "positive", "negative")
+
+
+def sample_grid(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Figure:
+    """One row a class, and side by side where there are many.
+
+    Args:
+        images: uint8 [N, 3, H, W].
+        labels: [N], indices into ``class_names``.
+    """
+    names = [short(name) for name in class_names]
+    across = max(int(np.bincount(labels, minlength=1).max()), 1)
+    left = text_width(names, 10) + MARK + 2 * GAP
+    block = left + across * (PICTURE + GAP) + GAP
+    lines = min(len(names), max(12, math.ceil(math.sqrt(len(names) * block / (PICTURE + GAP)))))
+    blocks = -(-len(names) // lines)
+    figure, axis = _sheet(blocks * block + 2 * MARGIN - GAP, lines * (PICTURE + GAP) + 2 * MARGIN - GAP)
+    for label, name in enumerate(names):
+        x = MARGIN + label // lines * block
+        y = MARGIN + label % lines * (PICTURE + GAP)
+        _class_name(axis, x, y + PICTURE / 2, label, name, 10)
+        for i, picture in enumerate(images[labels == label]):
+            _picture(axis, picture, x + left + i * (PICTURE + GAP), y)
+    return figure
+
+
+def triplet_grid(
+    images: np.ndarray, labels: np.ndarray, distances: np.ndarray, class_names: Sequence[str], title: str = ""
+) -> Figure:
+    """One line a triplet, in two halves side by side where there are more than five.
+
+    Args:
+        images: uint8 [T, 3, 3, H, W]: anchor, positive and negative of each.
+        labels: [T, 3], indices into ``class_names``.
+        distances: [T, 2], cosine distances of the anchor to the positive and to the negative, written
+            under them unless they are NaN, which is not known yet.
+    """
+    names = [short(name) for name in class_names]
+    named = [names[label] for label in np.unique(labels)]
+    cell = max(PICTURE * 1.3, text_width(named, SMALL) + MARK) + GAP
+    known = np.isfinite(distances)
+    high = PICTURE * 1.3 + LINE * (2 + bool(known.any()))
+    blocks = 1 if len(images) <= 5 else 2
+    lines = -(-len(images) // blocks)
+    block = 3 * cell + 2 * GAP
+    heading = 0.25 + 0.3 * bool(title)
+    width = max(blocks * block - 2 * GAP, text_width([title], 12) * 1.05) + 2 * MARGIN
+    figure, axis = _sheet(width, heading + lines * high + 2 * MARGIN)
+    if title:
+        axis.text(width / 2, MARGIN + 0.1, title, ha="center", va="center", fontsize=12)
+    for i, (triplet, of) in enumerate(zip(images, labels, strict=True)):
+        x, y = MARGIN + i // lines * block, MARGIN + heading + i % lines * high
+        for j, (picture, label, role) in enumerate(zip(triplet, of, ROLES, strict=True)):
+            left = x + j * cell
+            middle = left + PICTURE * 0.65
+            if i % lines == 0:
+                axis.text(middle, y - 0.14, role, ha="center", va="center", fontsize=11)
+            edge = (GREY, SAME, OTHER)[j]
+            _picture(axis, picture, left, y, PICTURE * 1.3, edge, dashed=role == "negative")
+            below = y + PICTURE * 1.3 + LINE * 0.75
+            _class_name(axis, left, below, int(label), names[int(label)], SMALL)
+            if j and known[i, j - 1]:
+                text = f"distance {distances[i, j - 1]:.2f}"
+                axis.text(left, below + LINE, text, va="center", fontsize=SMALL)
+    return figure
+
+
+def hardest_triplets(
+    images: np.ndarray, labels: np.ndarray, distances: np.ndarray, class_names: Sequence[str], part: str
+) -> Figure:
+    """The triplets whose negative is nearest, beyond their positive; see :func:`triplet_grid`."""
+    return triplet_grid(images, labels, distances, class_names, f"Hardest triplets, {part} images")
+
+
+def gallery(
+    query_images: np.ndarray,
+    query_labels: np.ndarray,
+    neighbour_images: np.ndarray,
+    neighbour_labels: np.ndarray,
+    cosines: np.ndarray,
+    class_names: Sequence[str],
+    part: str,
+) -> Figure:
+    """One line a query: its nearest neighbours from left to right, each marked right or wrong.
+
+    Args:
+        query_images, query_labels: uint8 [Q, 3, H, W] and [Q].
+        neighbour_images, neighbour_labels: uint8 [Q, K, 3, H, W] and [Q, K], nearest first.
+        cosines: [Q, K], of query and neighbour.
+    """
+    names = [short(name) for name in class_names]
+    wrong = neighbour_labels != np.asarray(query_labels)[:, None]
+    cell = max(PICTURE, text_width([names[i] for i in np.unique(neighbour_labels[wrong])], SMALL - 1)) + GAP
+    left = text_width(names, 10) + MARK + 2 * GAP
+    first = left + PICTURE + 3 * GAP
+    high = PICTURE + 2 * LINE + GAP
+    count, across = cosines.shape
+    title = f"Nearest neighbours among {part} images, by cosine"
+    width = max(first + across * cell, text_width([title], 12) * 1.05) + 2 * MARGIN
+    figure, axis = _sheet(width, 0.5 + count * high + 2 * MARGIN)
+    axis.text(width / 2, MARGIN + 0.15, title, ha="center", va="center", fontsize=12)
+    for i, label in enumerate(map(int, query_labels)):
+        y = MARGIN + 0.5 + i * high
+        _class_name(axis, MARGIN, y + PICTURE / 2, label, names[label], 10)
+        _picture(axis, query_images[i], MARGIN + left, y)
+        for j in range(across):
+            x = MARGIN + first + j * cell
+            colour, sign = (OTHER, "✗") if wrong[i, j] else (SAME, "✓")
+            _picture(axis, neighbour_images[i, j], x, y, PICTURE, colour, dashed=bool(wrong[i, j]))
+            below = y + PICTURE + LINE * 0.75
+            axis.text(x, below, f"{sign} {cosines[i, j]:.2f}", va="center", fontsize=SMALL, color=colour)
+            if wrong[i, j]:
+                axis.text(x, below + LINE * 0.9, names[int(neighbour_labels[i, j])], va="center", fontsize=SMALL - 1)
+    return figure
+
+
+def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches, and axes over all of it that count inches from its top left."""
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, width), ylim=(height, 0))
+    axis.set_axis_off()
+    return figure, axis
+
+
+def _picture(
+    axis: Axes, image: np.ndarray, x: float, y: float, size: float = PICTURE, edge: str = "", dashed: bool = False
+) -> None:
+    axis.imshow(image.transpose(1, 2, 0), extent=(x, x + size, y + size, y), aspect="auto")
+    if edge:
+        dashes = (0, (2, 1)) if dashed else "solid"
+        frame = Rectangle((x, y), size, size, fill=False, edgecolor=edge, linewidth=2.5, linestyle=dashes)
+        axis.add_patch(frame)
+
+
+def _class_name(axis: Axes, x: float, y: float, label: int, name: str, size: float) -> None:
+    """The name of a class after its marker, both in the middle of the line at ``y``."""
+    axis.plot([x + MARK / 2], [y], **class_style(label, size * 0.8))
+    axis.text(x + MARK, y, name, va="center", fontsize=size)

@@ -1,0 +1,94 @@
+"""Every figure that a run directory has the numbers for."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from siamese.artifacts import read_metrics
+from siamese.config import RunError
+from siamese.figures.embedding import distance_matrix, projection, similarity_histogram, spectrum
+from siamese.figures.images import gallery, hardest_triplets, sample_grid, triplet_grid
+from siamese.figures.training import loss_curves, metric_curves, roc_curves
+
+PARTS = ("validation", "test")
+
+
+def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
+    """The name and the figure of everything that ``run`` holds in arrays/*.npz and metrics.csv, drawn
+    one by one.
+
+    Raises:
+        RunError: when a file of arrays cannot be read, or lacks an array that its figure needs.
+    """
+    folder = run / "arrays"
+
+    def has(name: str) -> bool:
+        return (folder / f"{name}.npz").exists()
+
+    def read(name: str, *keys: str) -> dict[str, Any]:
+        return _read(folder / f"{name}.npz", keys)
+
+    if has("samples"):
+        grid = read("samples", "images", "labels", "class_names")
+        yield "samples", sample_grid(**grid)
+        triplets = read("samples", "triplet_images", "triplet_labels", "triplet_distances")
+        yield "triplets", triplet_grid(*triplets.values(), grid["class_names"])
+    yield from _curves(read_metrics(run / "metrics.csv"))
+    if curves := {part: read(f"roc_{part}", "fpr", "tpr") for part in PARTS if has(f"roc_{part}")}:
+        yield "roc", roc_curves({part: (c["fpr"], c["tpr"], _area(**c)) for part, c in curves.items()})
+    if spectra := {part: read(f"spectrum_{part}", "singular_values") for part in PARTS if has(f"spectrum_{part}")}:
+        yield "spectrum", spectrum({part: found["singular_values"] for part, found in spectra.items()})
+    for part in PARTS:
+        if has(f"histogram_{part}"):
+            found = read(f"histogram_{part}", "edges", "positive", "negative")
+            yield f"similarities_{part}", similarity_histogram(**found, part=part)
+        if not has(part):
+            continue
+        names = {"class_names": read(part, "class_names")["class_names"], "part": part}
+        if has(f"distances_{part}"):
+            yield f"distances_{part}", distance_matrix(**read(f"distances_{part}", "matrix"), **names)
+        if has(f"projection_{part}"):
+            points, labels = read(f"projection_{part}", "points")["points"], read(part, "labels")["labels"]
+            explained = read(f"projection_{part}", "explained_variance_ratio")["explained_variance_ratio"]
+            ellipses = read(f"projection_{part}", "centres", "widths", "heights", "angles")
+            drawn = {"points": points, "labels": labels, "ellipses": ellipses, "explained": explained, **names}
+            yield f"projection_{part}", projection(**drawn)
+            yield f"projection_normalised_{part}", projection(**drawn, normalised=True)
+        if has(f"gallery_{part}"):
+            keys = ("query_images", "query_labels", "neighbour_images", "neighbour_labels", "cosines")
+            yield f"gallery_{part}", gallery(**read(f"gallery_{part}", *keys), **names)
+        if has(f"hardest_{part}"):
+            yield (
+                f"hardest_{part}",
+                hardest_triplets(**read(f"hardest_{part}", "images", "labels", "distances"), **names),
+            )
+
+
+def _curves(rows: list[dict[str, str]]) -> Iterator[tuple[str, Figure]]:
+    columns = dict.fromkeys(column for row in rows for column in row)
+    terms = [c.removeprefix("train/") for c in columns if c.startswith("train/")]
+    if terms:
+        yield "loss_curves", loss_curves(rows, terms)
+    if any(c.startswith("val/") and f"train/{c.removeprefix('val/')}" not in columns for c in columns):
+        yield "metric_curves", metric_curves(rows)
+
+
+def _area(fpr: np.ndarray, tpr: np.ndarray) -> float:
+    """The area under the curve, by the trapezoidal rule."""
+    return float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
+
+
+def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in keys}
+    except KeyError as error:
+        raise RunError(f"{path}: {str(error.args[0]).split()[0]} is missing; expected {', '.join(keys)}") from None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: could not be read as arrays ({' '.join(str(error).split())})") from None

@@ -1,0 +1,289 @@
+"""What each logger wrote of a run that was resumed once, read back with its own reader."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT, Cli
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from wandb.proto.wandb_internal_pb2 import Record
+
+from siamese.artifacts import RunDirectory, read_metrics, release
+from siamese.command_line import job_config
+from siamese.config import ConfigError, RunError, flatten, validate
+from siamese.loggers import Logs, MLflow, TensorBoard
+from siamese.run import check, train
+
+QUICK = (
+    "data=digits",
+    "model=conv_small",
+    "model.width=4",
+    "device=cpu",
+    "data.images_per_class=30",
+    "data.batch_size=16",
+    "loss=triplet_koleo",
+    "callbacks.progress_bar=false",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _conf() -> Iterator[None]:
+    level = logging.getLogger("pytorch_lightning").level
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
+    logging.getLogger("pytorch_lightning").setLevel(level)
+
+
+def composed(*words: str, run: Path | None = None) -> Any:
+    """What Hydra composes of ``words``, as in a process whose run directory is ``run``."""
+    config = compose("train", list(words), return_hydra_config=True)
+    if run is not None:
+        OmegaConf.set_readonly(config.hydra, False)
+        config.hydra.runtime.output_dir = str(run)
+        (run / ".hydra").mkdir(parents=True, exist_ok=True)
+        if not any(word.startswith("resume=") for word in words):
+            (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(words)))
+    HydraConfig.instance().set_config(config)
+    return job_config(config)
+
+
+@dataclass
+class Logged:
+    """A run as its logger has it: ``{metric: [(step, value)]}``, parameters, and figures by name."""
+
+    scalars: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def tensorboard(run: Path) -> Logged:
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
+    events.Reload()
+    logged = Logged({tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]})
+    start = HParamsPluginData.FromString(
+        events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    ).session_start_info
+    logged.params = {k: str(getattr(v, v.WhichOneof("kind"))) for k, v in start.hparams.items()}
+    for tag in events.Tags()["images"]:
+        last = events.Images(tag)[-1]
+        logged.figures[tag.removeprefix("figures/")] = (last.width, last.height)
+    return logged
+
+
+def mlflow(run: Path) -> Logged:
+    client = MlflowClient(f"sqlite:///{run / 'mlflow' / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "siamese"]
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.status == "FINISHED"
+    identity, data = found.info.run_id, found.data
+    history = {key: client.get_metric_history(identity, key) for key in data.metrics}
+    logged = Logged({key: [(m.step, m.value) for m in points] for key, points in history.items()}, data.params)
+    assert data.tags["resumed.trainer.max_epochs"] == "2"
+    for artifact in client.list_artifacts(identity, "figures"):
+        path = Path(found.info.artifact_uri.removeprefix("file://")) / artifact.path
+        with Image.open(path) as image:
+            logged.figures[path.stem] = image.size
+    return logged
+
+
+def wandb_records(path: Path) -> Iterator[Record]:
+    """The records of a .wandb file: LevelDB's log format after seven bytes, in blocks of 32 KiB."""
+    content, at, pending = path.read_bytes(), 7, b""
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        pending += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last piece
+            yield Record.FromString(pending)
+            pending = b""
+
+
+def wandb(run: Path) -> Logged:
+    identity, logged = json.loads((run / "manifest.json").read_text())["run_id"], Logged()
+    files = sorted((run / "wandb").glob(f"offline-run-*/run-{identity}.wandb"))
+    assert len(files) == 2  # a file a process, of one run
+    for file in files:
+        for record in wandb_records(file):
+            for item in record.run.config.update:
+                logged.params[item.key] = str(json.loads(item.value_json))
+            row = {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item}
+            for key, value in row.items():
+                if isinstance(value, (int, float)) and "trainer/global_step" in row:
+                    logged.scalars.setdefault(key, []).append((row["trainer/global_step"], value))
+                elif key.startswith("figures/") and key.endswith("/filenames"):
+                    with Image.open(file.parent / "files" / value[0]) as image:
+                        logged.figures[key.split("/")[1]] = image.size
+    return logged
+
+
+READERS = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
+
+
+@pytest.fixture(scope="module", params=READERS)
+def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Logged]:
+    run = tmp_path_factory.mktemp(request.param) / "run"
+    train(composed(*QUICK, f"logger={request.param}", "trainer.max_epochs=1", run=run))
+    train(composed(f"resume={run}", "trainer.max_epochs=2", run=run))
+    return run, READERS[request.param](run)
+
+
+def test_scalars_are_the_rows_of_metrics_csv(logged: tuple[Path, Logged]) -> None:
+    run, found = logged
+    rows = read_metrics(run / "metrics.csv")
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    for column in ("val/auc", "val/koleo", "train/loss", "train/koleo", "lr", "epoch"):
+        expected = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
+        assert found.scalars[column] == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+
+
+def test_the_summary_is_logged_at_the_step_of_its_checkpoint(logged: tuple[Path, Logged]) -> None:
+    run, found = logged
+    summary = json.loads((run / "summary.json").read_text())
+    rows = read_metrics(run / "metrics.csv")
+    step = {int(row["epoch"]): int(row["step"]) for row in rows}[summary["test/auc"]["epoch"]]
+    for name, logged_as in (("test/auc", "test/auc"), ("val/auc", "best/val/auc"), ("test/koleo", "test/koleo")):
+        assert found.scalars[logged_as][-1] == (step, pytest.approx(summary[name]["value"], rel=1e-6))
+
+
+def test_parameters_are_the_flattened_configuration(logged: tuple[Path, Logged]) -> None:
+    run, found = logged
+    for key, value in flatten(yaml.safe_load((run / "config.resolved.yaml").read_text())).items():
+        if value is not None and key != "trainer.max_epochs":  # of the run, or of its resumption
+            shown = found.params[key]
+            assert shown == str(value) or float(shown) == float(value), key
+
+
+def test_every_figure_is_logged_at_its_size(logged: tuple[Path, Logged]) -> None:
+    run, found = logged
+    assert set(found.figures) == {path.stem for path in (run / "figures").iterdir()} >= {"roc", "samples"}
+    for name, (width, height) in found.figures.items():
+        with Image.open(run / "figures" / f"{name}.png") as image:
+            assert width / height == pytest.approx(image.width / image.height, abs=0.01)
+            assert width >= 200
+
+
+def test_the_projector_has_embeddings_classes_and_images(logged: tuple[Path, Logged]) -> None:
+    run, _ = logged
+    if not (run / "tensorboard").exists():
+        pytest.skip("another logger has no projector")
+    folder = max((run / "tensorboard").glob("*/test"))  # named after the step of the checkpoint
+    arrays = np.load(run / "arrays" / "test.npz")
+    assert np.allclose(np.loadtxt(folder / "tensors.tsv"), arrays["embeddings"], atol=1e-6)
+    names = arrays["class_names"][arrays["labels"]]
+    assert (folder / "metadata.tsv").read_text().split() == names.tolist()
+    assert f"{folder.parent.name}/test/sprite.png" in (run / "tensorboard" / "projector_config.pbtxt").read_text()
+    from siamese.data import load
+
+    source = load(validate(composed(*QUICK)).data, 0)
+    place = {str(identity): i for i, identity in enumerate(source.ids)}
+    with Image.open(folder / "sprite.png") as sprite:
+        pixels, across = np.asarray(sprite.convert("RGB")), round(len(names) ** 0.5 + 0.4999)
+    for i in (0, 7, len(names) - 1):
+        top, left = i // across * 32, i % across * 32
+        shown = source.images[place[str(arrays["ids"][i])]].numpy().transpose(1, 2, 0)
+        assert np.abs(pixels[top : top + 32, left : left + 32].astype(int) - shown).max() <= 1
+
+
+# -- killed, failed, missing -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Iterator[RunDirectory]:
+    run = RunDirectory(tmp_path)
+    run.begin(validate(composed(*QUICK)), {})
+    yield run
+    release(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [TensorBoard, MLflow])
+def test_epochs_trained_again_after_a_kill_are_logged_once(begun: RunDirectory, kind: Any) -> None:
+    logger = kind(begun)
+    for step in (0, 10, 20):
+        logger.log_metrics({"epoch": step // 10, "val/auc": step / 100}, step)
+    again = kind(begun)  # from the checkpoint of epoch 1, as a new process would
+    for step in (20, 30):
+        again.log_metrics({"epoch": step // 10, "val/auc": step / 100}, step)
+    again.close("success")
+    if kind is TensorBoard:
+        events = EventAccumulator(str(begun.path / "tensorboard"))
+        events.Reload()
+        found = [(e.step, e.value) for e in events.Scalars("val/auc")]
+    else:
+        found = [(m.step, m.value) for m in again.experiment.get_metric_history(again.run_id, "val/auc")]
+    assert found == [(step, pytest.approx(step / 100)) for step in (0, 10, 20, 30)]
+
+
+def test_a_failed_run_is_failed_in_mlflow(begun: RunDirectory) -> None:
+    logs = Logs(validate(composed(*QUICK, "logger=mlflow")), begun)
+    logger = logs.open()
+    logs.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    assert isinstance(logger, MLflow)
+    assert logger.experiment.get_run(logger.run_id).info.status == "FAILED"
+
+
+def test_one_store_gathers_runs(begun: RunDirectory, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/all.db"
+    words = (*QUICK, "logger=mlflow", f"logger.tracking_uri={store}", "logger.experiment_name=mine")
+    with Logs(validate(composed(*words)), begun) as logs:
+        logs.open()
+    client = MlflowClient(store)
+    (found,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    assert found.data.tags["siamese.run"] == str(begun.path)
+
+
+def test_a_logger_of_lightning_gets_scalars_and_parameters(begun: RunDirectory, tmp_path: Path) -> None:
+    words = (*QUICK, "logger._target_=pytorch_lightning.loggers.CSVLogger", f"+logger.save_dir={tmp_path / 'csv'}")
+    with Logs(check(composed(*words)), begun) as logs:
+        logger = logs.open()
+        assert logger is not None
+        logger.log_metrics({"val/auc": 0.5}, 3)
+        logs.figure("roc", tmp_path, None)  # type: ignore[arg-type]
+    (written,) = (tmp_path / "csv").rglob("metrics.csv")
+    assert written.read_text().split() == ["step,val/auc", "3,0.5"]
+    assert "data.batch_size: 16" in (written.parent / "hparams.yaml").read_text()
+
+
+def test_a_store_that_cannot_be_opened_is_one_line(begun: RunDirectory, tmp_path: Path) -> None:
+    words = (*QUICK, "logger=mlflow", f"logger.tracking_uri=nothing://{tmp_path}")
+    with pytest.raises(RunError, match=r"logger: siamese.loggers.MLflow could not be opened"):
+        Logs(validate(composed(*words)), begun).open()
+
+
+@pytest.mark.parametrize(
+    ("choice", "package"), [("tensorboard", "tensorboard"), ("mlflow", "sqlalchemy"), ("wandb", "wandb")]
+)
+def test_a_logger_that_is_not_installed_says_what_installs_it(
+    choice: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    expected = rf"logger={choice}: {package} is not installed; pip install -e '\.\[{choice}\]' installs it"
+    with pytest.raises(ConfigError, match=expected):
+        check(composed(*QUICK, f"logger={choice}"))
+
+
+def test_a_missing_logger_ends_the_command_before_its_directory_is_made(train_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "wandb.py").write_text("raise ModuleNotFoundError('No module named wandb')\n")
+    run = tmp_path / "run"
+    done = train_cli(*QUICK, "logger=wandb", f"hydra.run.dir={run}", check=False, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == "error: logger=wandb: wandb is not installed; pip install -e '.[wandb]' installs it\n"
+    assert not run.exists()
