@@ -129,7 +129,7 @@ CHOICES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CHOICES)
 def test_a_job_is_composed_as_hydra_would(chosen: dict[str, Any]) -> None:
     words = [f"{key}={value}" for key, value in chosen.items()]
