@@ -233,9 +233,9 @@ def test_a_bad_command_writes_nothing(wrong: Case, train_cli: Cli, tmp_path: Pat
         ),
         case(
             "window too large for a memory",
-            f"{WINDOW} accumulation=exact loss=cross_batch_memory loss.memory_size=90",
-            "loss.memory_size=90",
-            "at least the 96 images",
+            f"{WINDOW} accumulation=exact loss=cross_batch_memory loss.memory_size=700",
+            "loss.memory_size=700",
+            "at least the 768 images",
         ),
         case(
             "memory with roles",
