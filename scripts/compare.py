@@ -20,12 +20,15 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from siamese.compare import tables
-from siamese.compare.comparison import Comparison, NothingUsable, Options, compare
-from siamese.compare.metrics import MARGINS
-from siamese.compare.reading import running
-from siamese.compare.writing import check_heatmap, check_out, default_out, write
-from siamese.config import ConfigError, RunError, nearest
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from siamese.compare import tables  # noqa: E402
+from siamese.compare.comparison import Comparison, NothingUsable, Options, compare  # noqa: E402
+from siamese.compare.metrics import MARGINS  # noqa: E402
+from siamese.compare.reading import running  # noqa: E402
+from siamese.compare.writing import check_heatmap, check_out, default_out, write  # noqa: E402
+from siamese.config import ConfigError, RunError, nearest  # noqa: E402
 
 FAILED, BAD_COMMAND, NOTHING_USABLE, STRICT = 1, 2, 3, 4
 QUIET_LOOKS = 2  # looks without a running run that end --watch: the next job of a sweep takes seconds to appear

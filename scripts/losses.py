@@ -25,11 +25,14 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
-from siamese.config import find_target, nearest, parameters, targets
-from siamese.losses.build import LABELS, Mined, make_loss
-from siamese.schema import OWN_KEYS
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
-CONF = Path(__file__).parent.parent / "conf"
+from siamese.config import find_target, nearest, parameters, targets  # noqa: E402
+from siamese.losses.build import LABELS, Mined, make_loss  # noqa: E402
+from siamese.schema import OWN_KEYS  # noqa: E402
+
+CONF = ROOT / "conf"
 CLASSES, DIMENSIONS = 10, 128  # of the losses made here, to see what they hold
 AUTHORS = r"(?:[A-Z][\w'’–-]*|van|den|der|and|et al\.|,|\s)+"
 SOURCE = re.compile(
