@@ -1,9 +1,11 @@
 # make run: train on embedded data.  make test: run every check.  Each makes .venv first if need be.
+# make system: as root on Debian or Ubuntu, what some tests look for outside of .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGES := chromium dataset-fashion-mnist
 
-.PHONY: run test setup
+.PHONY: run test setup system
 .DEFAULT_GOAL := run
 
 run: setup
@@ -23,3 +25,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+system:
+	dpkg -s $(PACKAGES) >/dev/null 2>&1 || \
+	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGES); }

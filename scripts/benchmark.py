@@ -52,6 +52,7 @@ from siamese.callbacks import Recorder  # noqa: E402
 from siamese.checkpoints import Checkpoints, StopRequest  # noqa: E402
 from siamese.config import validate  # noqa: E402
 from siamese.data import Batch, LabelledImages, TripletData, load  # noqa: E402
+from siamese.evaluation.measure import measure  # noqa: E402
 from siamese.run import build, make, make_trainer, split_data  # noqa: E402
 from siamese.schema import Config  # noqa: E402
 
@@ -390,6 +391,47 @@ def memory(setup: Setup) -> list[dict[str, Any]]:
     return [result("peak of train.py beyond importing torch and Lightning", "bytes", more, "<", 1e9, **samples)]
 
 
+def clusters(
+    images: int, dimensions: int = 128, classes: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """What is measured on: float32 embeddings [images, dimensions] around one centre a class, their
+    labels, one triplet an image, and the names of the classes."""
+    random, place = np.random.default_rng(0), np.arange(images)
+    centres = 0.5 * random.normal(size=(classes, dimensions))
+    embeddings = (centres[place % classes] + random.normal(size=(images, dimensions))).astype(np.float32)
+    triplets = np.stack([place, (place + classes) % images, (place + 1) % images], axis=1)
+    return embeddings, place % classes, triplets, [str(label) for label in range(classes)]
+
+
+def seconds_to_measure(images: int) -> float:
+    """Seconds of every measure on that many embedded images of 128 dimensions; no figures."""
+    embedded = clusters(images)
+    began = time.perf_counter()
+    measure(*embedded)
+    return time.perf_counter() - began
+
+
+# A process that holds the embeddings, and one that goes on to measure them.
+HOLDS = "import sys; sys.path.append('scripts'); import benchmark; benchmark.clusters(int(sys.argv[1]))"
+MEASURES = HOLDS.replace("clusters", "seconds_to_measure")
+
+
+def evaluate(setup: Setup) -> list[dict[str, Any]]:
+    """Everything that is measured on an embedding: how long it takes, how much memory, how both grow."""
+    found = []
+    for images in (1_000, 10_000, 50_000):
+        repeats, goal = (1, False) if images > 10_000 else (setup.repeats, images == 10_000)
+        seconds = interleaved({"measure": partial(seconds_to_measure, images)}, repeats)["measure"]
+        sides = {"holds": partial(peak_bytes, "-c", HOLDS, str(images))}
+        sides["measures"] = partial(peak_bytes, "-c", MEASURES, str(images))
+        peaks = {name: [side() for _ in range(min(repeats, 3))] for name, side in sides.items()}
+        more = [b - a for a, b in zip(peaks["holds"], peaks["measures"], strict=True)]
+        what = f"every measure on {images:,} images of 128 dimensions"
+        found.append(result(what, "s", seconds, "<", 20.0 if goal else None))
+        found.append(result(f"peak of {what}, beyond holding them", "bytes", more, "<", 1e9 if goal else None, **peaks))
+    return found
+
+
 def startup(setup: Setup) -> list[dict[str, Any]]:
     """The commands that train nothing: train.py --cfg job, and --help."""
 
@@ -432,6 +474,7 @@ MEASUREMENTS: dict[str, tuple[Callable[[Setup], list[dict[str, Any]]], str]] = {
     "epoch": (epoch, "an epoch through train.py's path against a bare loop, both with validation"),
     "losses": (losses, "losses over 1,024 embeddings against pytorch-metric-learning's; KoLeo's memory"),
     "memory": (memory, "peak of a whole train.py run on 50,000 images beyond its imports"),
+    "evaluate": (evaluate, "every measure on 1,000, 10,000 and 50,000 embedded images: time and peak"),
     "models": (models, "parameters, feature map and forward time of every model for 32x32 images"),
     "accumulation": (accumulation, "windows of 1 to 16 micro-batches: exact and one full batch against naive"),
     "large_window": (large_window, "peak of a train.py run with windows of 4,096 triplets"),

@@ -33,7 +33,8 @@ CONF = Path(__file__).parent.parent / "conf"
 CLASSES, DIMENSIONS = 10, 128  # of the losses made here, to see what they hold
 AUTHORS = r"(?:[A-Z][\w'’–-]*|van|den|der|and|et al\.|,|\s)+"
 SOURCE = re.compile(
-    AUTHORS + r"(?:19|20)\d\d(?: \([^)]+\))?(?:, (?:equation|section|page)s? [\d.]*\d(?:(?:, | and | to )\d+)*)?"
+    AUTHORS + r"(?:19|20)\d\d(?: \([^)]+\)|, [A-Z][\w\s-]+)?"
+    r"(?:, (?:equation|section|page)s? [\d.]*\d(?:(?:, | and | to )\d+)*)?"
 )
 BASES = {
     "Losses of pairs (the abstract base)": generic_pair_loss.GenericPairLoss,

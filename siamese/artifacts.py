@@ -158,6 +158,21 @@ def claim(path: Path) -> None:
     _locks[path] = descriptor
 
 
+def holder(path: Path) -> str | None:
+    """Which process holds ``path`` ("process 12 on host"), if one does; nothing is made or changed."""
+    try:
+        descriptor = os.open(path / ".lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return os.read(descriptor, 200).decode(errors="replace") or "another process"
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def release(path: Path) -> None:
     """Give up a directory that :func:`claim` holds."""
     descriptor = _locks.pop(path.absolute(), None)
@@ -263,6 +278,13 @@ class RunDirectory:
                 **where,
             },
         )
+
+    def died(self, state: str, error: str | None, output: str) -> None:
+        """Say for a process that could not how it ended; what it printed joins train.log."""
+        if output:
+            with open(self.path / "train.log", "a") as file:
+                file.write(output.rstrip("\n") + "\n")
+        self.status(state, error=error)
 
     def beat(self, every: float, **where: Any) -> None:
         """Renew the heartbeat if the last one is ``every`` seconds old."""

@@ -98,7 +98,17 @@ def _unfit_option() -> str | None:
     return None
 
 
+# What brings the options of hydra/launcher that are not there without it.
+LAUNCHERS = {
+    "joblib": "hydra-joblib-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+}
+
+
 def _no_such_option(group: str, choice: str, options: list[str]) -> str:
+    if group == "hydra/launcher" and choice in LAUNCHERS:
+        return f"{group}={choice}: not installed; pip install {LAUNCHERS[choice]}"
     return f"{group}={choice}: no such option; {group} is one of {', '.join(options)}{nearest(choice, options)}"
 
 

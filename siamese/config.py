@@ -165,6 +165,11 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
     if data.std is not None and min(data.std) <= 0:
         raise ConfigError(f"data.std={data.std}: expected numbers above 0")
+    if config.sweep.timeout is not None and not config.sweep.isolate:
+        raise ConfigError(
+            f"sweep.timeout={config.sweep.timeout}: a job in the sweep's own process cannot be stopped; "
+            "expected sweep.isolate=true"
+        )
     _check_batches(config)
     _check_loss(config)
     for group in TARGETS:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from siamese.artifacts import RunDirectory
@@ -133,6 +132,8 @@ def embed(net: nn.Module, source: LabelledImages, config: Config) -> Part:
     """Embed the images that ``source`` sets apart for testing, or all where it sets none apart, under the
     device and precision of ``config``. The triplets are drawn as those of any test part are; images of
     classes that have no other image are in none."""
+    from lightning_fabric import Fabric  # which imports torch's compiler, and that a lot
+
     index = np.flatnonzero(source.is_test if source.is_test.any() else ~source.is_test)
     labels = source.labels.numpy()[index]
     device = config.device

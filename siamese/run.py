@@ -189,7 +189,7 @@ def build(config: Config, data: TripletData) -> SiameseModule:
     name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
     finds_tuples = config.batches.kind == "balanced"
     objective = Objective(name.lower().removesuffix("_loss"), base, koleo, config.loss["koleo_weight"], finds_tuples)
-    return SiameseModule(
+    module = SiameseModule(
         net,
         objective,
         data,
@@ -200,6 +200,8 @@ def build(config: Config, data: TripletData) -> SiameseModule:
         loss_lr=config.loss["lr"],
         pair_distance=config.evaluation.pair_distance,
     )
+    # Lightning widens a module only after it has loaded a checkpoint into it.
+    return module.double() if config.device.precision == "64-true" else module
 
 
 def accumulation(config: Config) -> Accumulation:
@@ -392,7 +394,9 @@ def _check_optimization(config: Config) -> None:
 
 def _check_loss(config: Config) -> None:
     kind = config.batches.kind
-    images = config.data.batch_size * IMAGES.get(kind, 1)
+    images = config.data.batch_size * config.device.devices * IMAGES.get(kind, 1)  # that a loss is called with
+    if config.accumulation.mode == "exact":
+        images *= config.trainer.accumulate_grad_batches
     try_out(config.loss, kind, images, config.model.get("embedding_dim") or 128)  # null: known once it is built
 
 
@@ -406,15 +410,17 @@ def _check_memory(config: Config) -> None:
             f"loss.koleo_over={config.loss['koleo_over']}: the references of accumulation=memory have no roles; "
             "expected all"
         )
-    path = config.loss["_target_"]
-    loss = pkgutil.resolve_name(path)
-    if takes_references(loss) or (koleo and not getattr(loss, "batch_dependent", True)):
+    with torch.random.fork_rng(devices=[]):
+        loss = make_loss(config.loss, config.loss.get("num_classes") or 2, config.model.get("embedding_dim") or 128)
+    drawn = config.batches.kind != "balanced"
+    if takes_references(loss, drawn=drawn) or (drawn and koleo and not getattr(loss, "batch_dependent", True)):
         return
     targets = {file.stem: yaml.safe_load(file.read_text()).get("_target_") for file in (CONF / "loss").glob("*.yaml")}
-    able = sorted(name for name, target in targets.items() if target and takes_references(pkgutil.resolve_name(target)))
+    able = [name for name, path in targets.items() if path and takes_references(pkgutil.resolve_name(path), drawn=True)]
     raise ConfigError(
-        f"accumulation.mode=memory: {path} cannot take reference embeddings; expected loss={'|'.join(able)}, or a loss "
-        "of single tuples with loss.koleo_weight above 0"
+        f"accumulation.mode=memory: {config.loss['_target_']} cannot take reference embeddings with "
+        f"batches.kind={config.batches.kind}; expected loss={'|'.join(sorted(able))}, a loss.miner, batches=balanced, "
+        "or a loss of single tuples with loss.koleo_weight above 0"
     )
 
 

@@ -3,6 +3,7 @@ Nothing here imports torch."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Union, get_type_hints
@@ -104,6 +105,18 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """What ``python train.py -m`` does with its jobs; see :mod:`siamese.sweep`."""
+
+    name: str | None = None
+    points: list[list[str]] = field(default_factory=list)
+    rerun: str = "failed"
+    fail_fast: bool = False
+    timeout: float | None = None
+    isolate: bool = True
+
+
+@dataclass(frozen=True)
 class Config:
     """One run. ``model``, ``loss``, ``optimizer``, ``scheduler`` and ``logger`` name a ``_target_``;
     their other keys are the arguments of that target and are checked against its signature."""
@@ -124,6 +137,7 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
     figures: Figures = field(default_factory=Figures)
     logger: dict[str, Any] = field(default_factory=dict)
+    sweep: Sweep = field(default_factory=Sweep)
 
 
 # Groups that name a _target_, with the arguments that the program itself supplies to it.
@@ -169,6 +183,7 @@ NOT_SCIENTIFIC = (
     "resume",
     "logger",
     "callbacks",
+    "sweep",
     "evaluation.every",
     "figures",
     "accumulation.measure_every",
@@ -275,6 +290,12 @@ CHECKS: dict[str, Check] = {
     "callbacks.heartbeat_seconds": _above(0),
     "callbacks.collapse_cosine": _between(0, 1),
     "evaluation.koleo_embeddings": _at_least(2),
+    "sweep.name": (
+        lambda v: re.fullmatch(r"\w[\w.+-]*", v) is not None,
+        "the name of a folder: letters, digits and . _ + -",
+    ),
+    "sweep.rerun": _one_of("failed", "all", "none"),
+    "sweep.timeout": _above(0),
     "evaluation.pair_distance": _above(0),
     "evaluation.every": _at_least(1),
     "evaluation.coverage": _between(0, 1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def cli(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Cli:
 def train_cli(cli: Cli) -> Cli:
     """``train_cli("seed=1", ...)`` runs ``python train.py seed=1 ...`` from the repository's root."""
     return functools.partial(cli, "train.py")
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Until ``condition``, which ``process`` is to bring about."""
+    ends = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ends
+        time.sleep(0.02)
 
 
 def toy_images(counts: list[int], size: int = 8, seed: int = 0, test: int = 0) -> LabelledImages:

@@ -67,6 +67,19 @@ def test_beside_all_others_a_batch_has_its_part_of_the_whole_gradient(loss: torc
     assert torch.allclose(torch.autograd.grad(seen, rows)[0], part * 20 / 8, rtol=1e-12)
 
 
+@pytest.mark.parametrize("words", ["loss=lifted", "loss=larl", "loss=triplet_centroid", "loss=multi_similarity"])
+def test_losses_that_look_at_labels_take_references(words: str, tmp_path: Path) -> None:
+    """The second micro-batch of a window sees the first: another step than naive, and the size of one batch."""
+    found = {}
+    for name, mode in (("memory", Memory()), ("naive", Naive())):
+        module, data = make(words, batch_size=4, accumulation=mode)
+        found[name] = fit(module, data, tmp_path, window=2, steps=1)
+    assert found["memory"].losses[0] == found["naive"].losses[0]
+    assert found["memory"].losses[1] != found["naive"].losses[1]
+    one, other = (flat(kept.gradients[0]) for kept in found.values())
+    assert not torch.allclose(one, other, rtol=1e-3)
+
+
 def test_memory_is_another_step_than_both_others(tmp_path: Path) -> None:
     found = {}
     for name, mode in (("exact", Exact()), ("memory", Memory()), ("naive", Naive())):

@@ -221,6 +221,23 @@ def test_a_bad_command_writes_nothing(wrong: Case, train_cli: Cli, tmp_path: Pat
             "loss.koleo_weight above 0",
         ),
         case(
+            "memory for drawn pairs",
+            f"{WINDOW} accumulation=memory loss=multi_similarity batches=pairs loss.miner=null",
+            "MultiSimilarityLoss cannot take reference embeddings with batches.kind=pairs",
+            "batches=balanced",
+        ),
+        case(
+            "memory of a memory",
+            f"{WINDOW} accumulation=memory loss=cross_batch_memory batches=balanced",
+            "CrossBatchMemory cannot take reference embeddings",
+        ),
+        case(
+            "window too large for a memory",
+            f"{WINDOW} accumulation=exact loss=cross_batch_memory loss.memory_size=700",
+            "loss.memory_size=700",
+            "at least the 768 images",
+        ),
+        case(
             "memory with roles",
             f"{WINDOW} accumulation=memory loss=triplet_koleo loss.koleo_over=anchors",
             "loss.koleo_over=anchors",

@@ -19,7 +19,9 @@ from siamese.config import ConfigError, check_targets, flatten, to_dict, validat
 from siamese.schema import CHECKS, Config, is_scientific, schema
 
 OPTIONS = sorted(
-    (file.parent.name, file.stem) for file in (ROOT / "conf").glob("*/*.yaml") if file.parent.name != "hydra"
+    (file.parent.name, file.stem)
+    for file in (ROOT / "conf").glob("*/*.yaml")
+    if file.parent.name not in ("hydra", "search")
 )
 COMPLETING = {  # what an option leaves to the user
     ("data", "image_folder"): ["data.root=somewhere"],
@@ -50,7 +52,9 @@ def test_every_option_composes_validates_and_fits_its_target(group: str, option:
 
 
 def test_there_is_an_option_of_every_documented_group() -> None:
-    documented = "data model loss optimizer scheduler device trainer callbacks logger experiment debug accumulation"
+    documented = (
+        "data model loss optimizer scheduler device trainer callbacks logger experiment debug accumulation sweep"
+    )
     assert set(documented.split()) <= {group for group, _ in OPTIONS}
 
 

@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,8 +72,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     return made
 
 
-def read(root: Path, **changes: object) -> Data:
-    return dataclasses.replace(Data(source="fashion_mnist", root=str(root), image_size=28, download=False), **changes)
+def read(folder: Path, **changes: Any) -> Data:
+    return dataclasses.replace(Data(source="fashion_mnist", root=str(folder), image_size=28, download=False), **changes)
 
 
 # -- the files -------------------------------------------------------------------------------------

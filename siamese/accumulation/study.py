@@ -44,7 +44,7 @@ def measure(module: SiameseModule, batch: Batch, windows: Sequence[int], referen
     names = terms if len(terms) == 1 else ["loss", *terms]
     normalises = any(isinstance(layer, _BatchNorm) for layer in module.net.modules())
     ways: dict[str, Memory | None] = {"naive": None}
-    if any(takes_references(loss) for loss in module.objective.parts.values()):
+    if any(takes_references(loss, drawn=batch.tuples is not None) for loss in module.objective.parts.values()):
         ways["memory"] = Memory()
     exact = None if normalises else gradients.exact(module, cut(module, batch, reference), names)
     for window in windows:

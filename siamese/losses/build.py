@@ -198,6 +198,7 @@ class Mined(nn.Module):
     """
 
     batch_dependent = True
+    takes_references = True
 
     def __init__(self, loss: nn.Module, miner: nn.Module | None) -> None:
         super().__init__()
@@ -234,7 +235,7 @@ def try_out(node: Mapping[str, Any], kind: str, images: int, embedding_size: int
         z = nn.functional.normalize(torch.randn(len(labels), embedding_size or 8), dim=1)
     if isinstance(loss, losses.CrossBatchMemory) and loss.memory_size < images:
         raise ConfigError(
-            f"loss.memory_size={loss.memory_size}: expected at least the {images} images of a micro-batch"
+            f"loss.memory_size={loss.memory_size}: expected at least the {images} images that it is called with at once"
         )
     if isinstance(loss, ConstellationLoss) and loss.negatives > images - 2:
         raise ConfigError(

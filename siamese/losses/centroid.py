@@ -17,6 +17,7 @@ class TripletCentroidLoss(nn.Module):
     """
 
     batch_dependent = True
+    takes_references = True
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()

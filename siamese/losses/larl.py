@@ -21,6 +21,7 @@ class LabelAwareRankedLoss(nn.Module):
     """
 
     batch_dependent = True
+    takes_references = True
 
     def __init__(self, margin: float = 0.4, class_weighting: float = 1.0) -> None:
         super().__init__()

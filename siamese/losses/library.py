@@ -96,6 +96,7 @@ class CrossBatchMemory(losses.CrossBatchMemory):
     """
 
     batch_dependent = True
+    stateful = True
 
     def __init__(
         self, loss: nn.Module, embedding_size: int, memory_size: int = 1024, miner: nn.Module | None = None

@@ -19,6 +19,7 @@ class LiftedLoss(nn.Module):
     """
 
     batch_dependent = True
+    takes_references = True
 
     def __init__(self, margin: float = 1.0, smooth: bool = True) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ class Objective(nn.Module):
             terms = {}
             for name, loss in self.parts.items():
                 batch = (z, labels)
-                if references is not None and takes_references(loss):
+                if references is not None and takes_references(loss, drawn=indices_tuple is not None):
                     batch = beside(z, labels, references)
                 terms[name] = loss(*batch, indices_tuple)
             return self.total(terms), terms

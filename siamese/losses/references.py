@@ -15,10 +15,15 @@ class References(NamedTuple):
     labels: Tensor
 
 
-def takes_references(loss: nn.Module) -> bool:
-    """Whether ``loss`` works from embeddings and labels alone, so that rows can be added to its batch:
-    its attribute ``takes_references``, false for one that has none."""
-    return bool(getattr(loss, "takes_references", False))
+def takes_references(loss: nn.Module, *, drawn: bool) -> bool:
+    """Whether ``loss`` works from embeddings and labels alone, so that rows can be added to its batch.
+
+    With ``drawn`` tuples its attribute ``takes_references`` says so (false where there is none); without,
+    every loss does but a ``stateful`` one, which remembers what it is called with.
+    """
+    if drawn:
+        return bool(getattr(loss, "takes_references", False))
+    return not getattr(loss, "stateful", False)
 
 
 def beside(embeddings: Tensor, labels: Tensor, references: References) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,90 @@
+"""Which metrics are compared, and how small a difference in each is negligible."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from siamese.compare.reading import Run
+from siamese.config import ConfigError, nearest
+
+MARGINS = Path(__file__).parent / "margins.yaml"
+# What is compared where --metrics does not say: few, for each is one more chance to be misled.
+MEASURES = ("auc", "recall_at_1", "map_at_r", "intra_distance", "inter_distance", "effective_rank", "ellipse_area_mean")
+MOST_UNNAMED = 6
+
+
+@dataclass(frozen=True)
+class Margin:
+    scale: str  # difference or log_ratio
+    size: float  # 0.005; for log_ratio 0.10 means a factor of 1.10 either way
+
+    @property
+    def bound(self) -> float:
+        """The margin on the scale the test works on."""
+        return math.log1p(self.size) if self.scale == "log_ratio" else self.size
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    direction: str | None  # max or min
+    batch_dependent: bool
+    margin: Margin | None
+
+
+def read_margins(path: Path) -> list[tuple[str, Margin]]:
+    """``(pattern, margin)`` in the order of the file.
+
+    Raises:
+        ConfigError: for a file that is no list of {metric, scale, margin}.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: could not be read as YAML ({' '.join(str(error).split())[:120]})") from None
+    expected = "a list of {metric: PATTERN, scale: difference or log_ratio, margin: a number above 0}"
+    out = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        good = isinstance(entry, Mapping) and entry.keys() == {"metric", "scale", "margin"}
+        size = entry["margin"] if good else None
+        good = good and isinstance(size, (int, float)) and not isinstance(size, bool) and 0 < size < math.inf
+        if not good or entry["scale"] not in ("difference", "log_ratio"):
+            raise ConfigError(f"{path}: expected {expected}, found {entry}")
+        out.append((str(entry["metric"]), Margin(entry["scale"], float(entry["margin"]))))
+    return out
+
+
+def choose_metrics(runs: Sequence[Run], patterns: Sequence[str], margins: Sequence[tuple[str, Margin]]) -> list[Metric]:
+    """The metrics to compare: those that fit ``patterns`` (in their order), or a few of the usual ones.
+
+    Raises:
+        ConfigError: for a pattern that fits no metric of any run.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        for name, entry in run.summary.items():
+            entries.setdefault(name, entry)
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        fitting = fnmatch.filter(entries, pattern)
+        if not fitting:
+            raise ConfigError(f"--metrics {pattern}: no run has such a metric{nearest(pattern, entries)}")
+        names |= dict.fromkeys(fitting)
+    for part in () if patterns else ("test", "val"):
+        names = names or dict.fromkeys(f"{part}/{m}" for m in MEASURES if f"{part}/{m}" in entries)
+    return [
+        Metric(
+            name,
+            entries[name].get("direction"),
+            bool(entries[name].get("batch_dependent")),
+            next((m for pattern, m in margins if fnmatch.fnmatchcase(name.partition("/")[2], pattern)), None),
+        )
+        for name in names or list(entries)[:MOST_UNNAMED]
+    ]

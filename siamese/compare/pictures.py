@@ -1,0 +1,270 @@
+"""The drawings of what runs stored as arrays: class distances, projections, nearest neighbours.
+
+Every function returns what can be shown and, in words, what cannot and why.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from siamese.compare.charts import Figure
+from siamese.compare.comparison import Comparison
+from siamese.compare.grouping import Group
+from siamese.compare.reading import Run
+from siamese.compare.svg import WIDTH, Axes, Drawing, short
+
+MOST_PANELS = 24  # groups that get pictures of their own
+MOST_CELLS = 12  # classes up to which a distance matrix shows its numbers
+MOST_DOTS = 600  # of a projection
+COVERAGE = 0.5  # share of a class that its ellipse covers
+TILE = 64  # pixels, at most, of an image in a gallery
+QUERIES, NEIGHBOURS = 10, 8
+BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Class distances of each group as a drawing, and of each compared group less its baseline."""
+
+    own: dict[int, Figure]  # by group number
+    less_baseline: dict[int, Figure]
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The neighbours of one query in one group's run, as one image side by side."""
+
+    group: Group
+    image: str  # data URI
+    labels: list[tuple[str, bool]]  # class and whether it is the query's
+
+
+@dataclass(frozen=True)
+class Query:
+    name: str  # class of the query
+    image: str
+    strips: list[Strip]
+
+
+def representatives(c: Comparison) -> dict[Group, Run]:
+    """One run a group for what cannot be averaged: that of the first seed which most groups share."""
+    count: dict[tuple[str, ...], int] = {}
+    for group in c.groups:
+        for unit in group.runs:
+            count[unit] = count.get(unit, 0) + 1
+    order = sorted(count, key=lambda u: -count[u])  # stable: ties stay in the order of seeds
+    return {g: g.runs[next(u for u in order if u in g.runs)][-1] for g in c.groups[:MOST_PANELS]}
+
+
+# -- class distances ---------------------------------------------------------------------------
+
+
+def matrices(c: Comparison, part: str) -> Matrices:
+    """Mean cosine distances between classes [C, C], averaged over a group's runs; one scale for all groups, and one,
+    centred at zero, for all differences."""
+    means: dict[Group, np.ndarray] = {}
+    names: list[str] = []
+    missing = []
+    for group in c.groups[:MOST_PANELS]:
+        found = []
+        for run in group.members:
+            arrays = run.arrays(f"distances_{part}", "matrix")
+            square = arrays is not None and arrays["matrix"].ndim == 2 and len(set(arrays["matrix"].shape)) == 1
+            if arrays is None or not square:
+                missing.append(run.name)
+            else:
+                found.append(arrays["matrix"].astype(np.float64))
+                names = names or class_names(run, len(found[-1]))
+        if found and len({m.shape for m in found}) == 1:
+            means[group] = np.mean(found, 0)
+    shapes = {m.shape for m in means.values()}
+    if len(shapes) > 1:
+        return Matrices({}, {}, [f"class counts differ: {', '.join(str(s[0]) for s in sorted(shapes))}"])
+    if not means:
+        return Matrices({}, {}, missing)
+    low = float(min(np.nanmin(m) for m in means.values()))
+    high = float(max(np.nanmax(m) for m in means.values()))
+    pairs = {d.group: d.baseline for d in c.differences}
+    less = {g: means[g] - means[b] for g, b in pairs.items() if g in means and b in means}
+    most = max((float(np.nanmax(np.abs(m))) for m in less.values()), default=1.0) or 1.0
+    own_figures = {
+        g.number: Figure(f"distances_{g.letter}", f"{g.letter}", _matrix(m, names, low, high, f"{g.letter}: {g.label}"))
+        for g, m in means.items()
+    }
+    less_figures = {
+        g.number: Figure(
+            f"distances_{g.letter}_less_{pairs[g].letter}",
+            f"{g.letter} − {pairs[g].letter}",
+            _matrix(m, names, -most, most, f"{g.letter} − {pairs[g].letter}"),
+        )
+        for g, m in less.items()
+    }
+    return Matrices(own_figures, less_figures, missing)
+
+
+def _matrix(matrix: np.ndarray, names: Sequence[str], low: float, high: float, label: str) -> Markup:
+    """Cells by opacity of one hue; on a range around zero, of two."""
+    n, left, top = len(matrix), 66, 70
+    side = (WIDTH - left - 4) / n
+    d = Drawing(WIDTH, top + side * n + 6, f"class distances, {label}", "matrix")
+    diverging = low < 0 and math.isclose(-low, high)
+    share = np.abs(matrix) / high if diverging else (matrix - low) / ((high - low) or 1.0)
+    less = (matrix < 0) & diverging
+    if n > MOST_CELLS:
+        hue = np.where(less[..., None], ORANGE, BLUE)
+        alpha = np.nan_to_num(20 + 235 * share).clip(0, 255)
+        pixels = Image.fromarray(np.concatenate([hue, alpha[..., None]], 2).astype(np.uint8), "RGBA")
+        box = {"x": left, "y": top, "width": short(side * n), "height": short(side * n)}
+        d.add("image", href=_uri(pixels, "PNG"), css="pixels", **box)
+        d.text(left + side * n / 2, top - 8, f"{n} classes, in their order", css="name")
+        return d.markup()
+    for i, name in enumerate(names[:n]):
+        x, y = left + side * (i + 0.5), top + side * (i + 0.5)
+        d.text(left - 5, y + 3.5, name[:11], css="tick", anchor="end")
+        turned = f"rotate(-55 {short(x)} {short(top - 5)})"
+        d.text(x + 3, top - 5, name[:11], css="tick", anchor="start", transform=turned)
+    for i, j in np.argwhere(~np.isnan(matrix)):
+        x, y = left + side * j, top + side * i
+        opacity = f"{0.03 + 0.87 * share[i, j]:.2f}"
+        d.box(x + 0.5, y + 0.5, side - 1, side - 1, "cell less" if less[i, j] else "cell", rx=2, fill_opacity=opacity)
+        text = re.sub("^(−?)0[.]", r"\1.", f"{matrix[i, j]:.2f}".replace("-", "−"))
+        d.text(x + side / 2, y + side / 2 + 3, text, css="tiny on" if share[i, j] > 0.6 else "tiny")
+    return d.markup()
+
+
+# -- projections -------------------------------------------------------------------------------
+
+
+def projections(c: Comparison, part: str) -> tuple[list[Figure], list[str], list[str]]:
+    """A panel a group: its run's embeddings on the first two principal axes of all groups' embeddings pooled (each
+    group counts alike), every class with the ellipse around its median that covers half of it. Also the class
+    names, and what is missing."""
+    found: dict[Group, tuple[np.ndarray, np.ndarray]] = {}
+    missing: list[str] = []
+    names: list[str] = []
+    for group, run in representatives(c).items():
+        arrays = run.arrays(part, "embeddings", "labels")
+        if arrays is None or arrays["embeddings"].ndim != 2 or len(arrays["labels"]) != len(arrays["embeddings"]):
+            missing.append(run.name)
+            continue
+        found[group] = arrays["embeddings"].astype(np.float64), arrays["labels"]
+        names = names or class_names(run, int(arrays["labels"].max(initial=0)) + 1)
+    dimensions = {z.shape[1] for z, _ in found.values()}
+    if len(dimensions) > 1:
+        return [], names, [f"embeddings differ in dimension: {', '.join(map(str, sorted(dimensions)))}"]
+    if not found or dimensions == {1}:
+        return [], names, missing
+    mean = np.mean([z.mean(0) for z, _ in found.values()], 0)
+    scatter = np.sum([(z - mean).T @ (z - mean) / len(z) for z, _ in found.values()], 0)
+    variances, axes_of = np.linalg.eigh(scatter)
+    basis, explained = axes_of[:, :-3:-1], variances[:-3:-1] / (variances.sum() or 1.0)
+    points = {g: (z - mean) @ basis for g, (z, _) in found.items()}
+    ends = np.array([[p.min(0), p.max(0)] for p in points.values()])
+    low, high = ends[:, 0].min(0), ends[:, 1].max(0)
+    out = []
+    for group, at in points.items():
+        labels = found[group][1]
+        d = Drawing(WIDTH, WIDTH * 0.92, f"projection, {group.letter}", "projection")
+        first, second = (f"axis {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(explained))
+        axes = Axes(d, (low[0], high[0]), (low[1], high[1]), (first, second))
+        step = max(1, math.ceil(len(at) / MOST_DOTS))
+        for k in range(len(names)):
+            own = at[labels == k]
+            if len(own) < 3:
+                continue
+            d.open(css=f"class c{k % 10}")
+            d.add("title", names[k])
+            axes.dots(own[::step], "dots")
+            d.add("path", d=_ellipse(own, axes), css="ellipse")
+            d.close()
+        out.append(Figure(f"projection_{group.letter}", f"{group.letter}: {group.label}", d.markup()))
+    return out, names, missing
+
+
+def _ellipse(points: np.ndarray, axes: Axes) -> str:
+    """A closed path around the median of ``points`` [n, 2] with their covariance's shape, covering half of them."""
+    centre = np.median(points, 0)
+    covariance = np.cov(points.T) + 1e-12 * np.eye(2)
+    away = points - centre
+    radius = math.sqrt(float(np.quantile(np.einsum("ni,ij,nj->n", away, np.linalg.inv(covariance), away), COVERAGE)))
+    variances, directions = np.linalg.eigh(covariance)
+    turns = np.linspace(0, 2 * math.pi, 37)[:-1]
+    circle = np.stack([np.cos(turns), np.sin(turns)])
+    outline = centre + (directions @ (np.sqrt(variances)[:, None] * circle) * radius).T
+    return axes.path(outline[:, 0], outline[:, 1]) + "Z"
+
+
+# -- galleries ---------------------------------------------------------------------------------
+
+
+def galleries(c: Comparison, part: str) -> tuple[list[Query], list[str]]:
+    """The same queries in every group's run, each with its nearest neighbours; and what is missing."""
+    keys = ("query_ids", "query_labels", "query_images", "neighbour_labels", "neighbour_images")
+    found, missing = {}, []
+    for group, run in representatives(c).items():
+        arrays = run.arrays(f"gallery_{part}", *keys)
+        good = arrays is not None and arrays["neighbour_images"].ndim == 5 and arrays["query_images"].ndim == 4
+        if arrays is None or not good:
+            missing.append(run.name)
+        else:
+            found[group] = (run, arrays)
+    if not found:
+        return [], missing
+    places = {g: {str(q): i for i, q in enumerate(arrays["query_ids"])} for g, (_, arrays) in found.items()}
+    shared = [q for q in next(iter(places.values())) if all(q in other for other in places.values())]
+    if not shared:
+        return [], [*missing, "no query image is shared by the groups"]
+    queries = []
+    for query in shared[:QUERIES]:
+        strips, name, image = [], "", ""
+        for group, (run, arrays) in found.items():
+            i = places[group][query]
+            label = int(arrays["query_labels"][i])
+            neighbours = arrays["neighbour_labels"][i][:NEIGHBOURS].astype(int)
+            names = class_names(run, int(max(label, neighbours.max(initial=0))) + 1)
+            name = name or names[label]
+            image = image or _uri(_tile(arrays["query_images"][i]), "WEBP")
+            tiles = [_tile(picture) for picture in arrays["neighbour_images"][i][:NEIGHBOURS]]
+            strips.append(Strip(group, _side_by_side(tiles), [(names[n], bool(n == label)) for n in neighbours]))
+        queries.append(Query(name, image, strips))
+    return queries, missing
+
+
+def class_names(run: Run, count: int) -> list[str]:
+    """The names in the manifest, or numbers where there are fewer than ``count``."""
+    data = run.manifest.get("data")
+    names = data.get("classes") if isinstance(data, dict) else None
+    known = [str(name) for name in names] if isinstance(names, list) else []
+    return known if len(known) >= count else [str(i) for i in range(count)]
+
+
+def _tile(pixels: np.ndarray) -> Image.Image:
+    """One image [3, H, W] at most 64 pixels wide and high."""
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0).astype(np.uint8)))
+    if max(image.size) > TILE:
+        image.thumbnail((TILE, TILE))
+    return image
+
+
+def _side_by_side(tiles: Sequence[Image.Image], gap: int = 2) -> str:
+    width, height = tiles[0].size
+    strip = Image.new("RGBA", ((width + gap) * len(tiles) - gap, height))
+    for i, tile in enumerate(tiles):
+        strip.paste(tile, ((width + gap) * i, 0))
+    return _uri(strip, "WEBP")
+
+
+def _uri(image: Image.Image, kind: str) -> str:
+    file = io.BytesIO()
+    image.save(file, kind, **({"quality": 88, "method": 4} if kind == "WEBP" else {"optimize": True}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

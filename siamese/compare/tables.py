@@ -1,0 +1,283 @@
+"""A comparison as tables: on the terminal, and as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from rich import box, markup
+from rich.console import Console
+from rich.table import Table
+
+from siamese.compare.comparison import Comparison
+from siamese.compare.grouping import short_names, short_value, shown
+from siamese.compare.reading import LeftOut
+from siamese.compare.statistics import Verdict
+from siamese.compare.wording import (
+    counted,
+    counted_runs,
+    difference_text,
+    margin_text,
+    mean_and_interval,
+    method,
+    p_value,
+)
+
+COLOURS = {
+    Verdict.DIFFERENT: "bold magenta",
+    Verdict.EQUIVALENT: "bold green",
+    Verdict.NEGLIGIBLE: "cyan",
+    Verdict.INCONCLUSIVE: "yellow",
+}
+LISTED = 12  # left-out runs and warnings that the terminal names one by one
+
+
+def safe(text: str) -> str:
+    """Text from a run directory for the terminal: no markup, no control codes."""
+    return markup.escape("".join(ch if ch.isprintable() else "�" for ch in text))
+
+
+# -- terminal ----------------------------------------------------------------------------------
+
+
+def show(c: Comparison, console: Console) -> None:
+    """Print the whole comparison."""
+    say = console.print
+    say(f"[bold]{counted(c)}[/bold]", highlight=False)
+    if c.varying:
+        hidden = len(c.keys) - len(c.named)
+        more = f" ({hidden} of them not shown below: the others tell the groups apart)" if hidden else ""
+        say(f"vary: {safe(', '.join(c.varying))}{more}", highlight=False, soft_wrap=True)
+    say(f"constant: {len(c.constant)} keys (hidden; in report.json)", highlight=False)
+    show_left_out(c.left_out, console)
+    for line in c.warnings[:LISTED]:
+        say(f"[yellow]warning:[/yellow] {safe(line)}", highlight=False, soft_wrap=True)
+    if len(c.warnings) > LISTED:
+        say(f"[yellow]and {len(c.warnings) - LISTED} more warnings[/yellow] in report.json")
+    say(_groups_table(c))
+    if c.differences:
+        say(_differences_table(c))
+        say(f"[dim]{safe(method(c))}[/dim]", highlight=False)
+    elif len(c.groups) == 1:
+        say("one group: nothing to compare it with")
+
+
+def show_left_out(left_out: Sequence[LeftOut], console: Console) -> None:
+    """Which directories take no part, and why; many alike as a count."""
+    if not left_out:
+        return
+    console.print(f"left out: {counted_runs(len(left_out))}", highlight=False)
+    for run in left_out[:LISTED]:
+        line = f"  {safe(run.path.name)}: {safe(run.reason)}"
+        console.print(line, highlight=False, soft_wrap=True)
+    if len(left_out) > LISTED:
+        states: dict[str, int] = {}
+        for run in left_out[LISTED:]:
+            states[run.state] = states.get(run.state, 0) + 1
+        console.print("  and " + ", ".join(f"{n} {safe(state)}" for state, n in states.items()), highlight=False)
+
+
+def _groups_table(c: Comparison) -> Table:
+    table = Table(title="groups: mean ± half of the 95 % t interval", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    short, named = short_names(c.keys), c.named
+    for key in named:
+        table.add_column(safe(short[key].replace("_", " ")), justify="right")
+    for name in ("effective batch", "n"):
+        table.add_column(name, justify="right")
+    for metric in c.metrics:
+        table.add_column(safe(metric.name) + " †" * metric.batch_dependent, justify="right")
+    for group in c.groups:
+        settings = (safe(short_value(k, group.settings[k])) for k in named)
+        size = len(group.runs)
+        cells = (mean_and_interval(c.cells.get((group.number, m.name)), size) for m in c.metrics)
+        table.add_row(
+            f"[bold]{group.letter}[/bold]", *settings, shown(group.effective_batch or "mixed"), str(size), *cells
+        )
+    if any(m.batch_dependent for m in c.metrics):
+        table.caption = "† depends on the batch it is measured on"
+    return table
+
+
+def _differences_table(c: Comparison) -> Table:
+    table = Table(title="differences to the baseline, paired", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in ("n", "difference [95 %]", "p (Holm)", "margin"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    before = None
+    for d in c.differences:
+        if d.metric is not before:
+            table.add_row(f"[bold]{safe(d.metric.name)}[/bold]", *[""] * 3, margin_text(d.metric), "")
+            before = d.metric
+        style = COLOURS[d.verdict] if d.verdict else "dim"
+        table.add_row(
+            f"{d.group.letter} against {d.baseline.letter}",
+            str(d.n),
+            difference_text(d),
+            p_value(d.p_holm),
+            "",
+            f"[{style}]{safe(d.says)}[/{style}]",
+        )
+    return table
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+def runs_rows(c: Comparison) -> Iterator[dict[str, Any]]:
+    """One row a run: its group, the keys that vary, and every metric of its summary."""
+    metrics = list(dict.fromkeys(name for run in c.runs for name in run.summary))
+    keys = list(dict.fromkeys([*c.options.pair_by, *c.keys, *c.varying]))
+    for group in c.groups:
+        for run in group.members:
+            yield {
+                "run": run.name,
+                "group": group.number,
+                "effective_batch": run.settings["effective_batch"],
+                **{k: _plain(run.settings.get(k)) for k in keys},
+                "git_sha": run.settings["git_sha"],
+                **{m: run.metric(m) for m in metrics},
+                "path": str(run.path),
+            }
+
+
+def groups_rows(c: Comparison) -> Iterator[dict[str, Any]]:
+    """One row a group and metric."""
+    for group in c.groups:
+        for metric in c.metrics:
+            cell = c.cells.get((group.number, metric.name))
+            yield {
+                "group": group.number,
+                "label": group.label,
+                "effective_batch": group.effective_batch,
+                **{k: _plain(v) for k, v in group.settings.items()},
+                "metric": metric.name,
+                "n": cell.n if cell else 0,
+                "mean": cell.mean if cell else None,
+                "low_95": cell.low if cell else None,
+                "high_95": cell.high if cell else None,
+            }
+
+
+def tests_rows(c: Comparison) -> Iterator[dict[str, Any]]:
+    """One row a comparison, with every number behind its verdict. On log_ratio, differences are of logarithms."""
+    for d in c.differences:
+        low, high = d.interval or (None, None)
+        low_90, high_90 = d.interval_90 or (None, None)
+        low_bca, high_bca = d.bca or (None, None)
+        yield {
+            "metric": d.metric.name,
+            "group": d.group.number,
+            "label": d.group.label,
+            "baseline": d.baseline.number,
+            "baseline_label": d.baseline.label,
+            "n": d.n,
+            "scale": d.scale,
+            "difference": d.mean,
+            "low_95": low,
+            "high_95": high,
+            "low_90": low_90,
+            "high_90": high_90,
+            "low_95_bca": low_bca,
+            "high_95_bca": high_bca,
+            "p_t": d.p_t,
+            "p_t_holm": d.p_holm,
+            "family": d.family,
+            "p_sign_flip": d.p_sign_flip,
+            "sign_flip": None if d.p_sign_flip is None else "exact" if d.sign_flip_exact else "drawn",
+            "p_wilcoxon": d.p_wilcoxon,
+            "hedges_gz": d.effect,
+            "margin": d.metric.margin.size if d.metric.margin else None,
+            "p_tost": d.p_tost,
+            "p_tost_holm": d.p_tost_holm,
+            "seeds_needed": d.seeds_needed,
+            "verdict": str(d.verdict) if d.verdict else None,
+            "says": d.says,
+        }
+
+
+def as_csv(rows: Iterable[dict[str, Any]]) -> str:
+    """RFC 4180, numbers in full precision, an empty field for none."""
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["empty"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_markdown(c: Comparison) -> str:
+    """Groups × metrics and the differences, as they go into a README."""
+    head = ["group", "effective batch", *(m.name for m in c.metrics)]
+    lines = [_md(head), _md(["---", "---:", *("---:" for _ in c.metrics)])]
+    lines += [_md(row) for row in _group_cells(c)]
+    if c.differences:
+        lines += ["", _md(["metric", "group", "against", "n", "difference [95 %]", "p (Holm)", "margin", "verdict"])]
+        lines += [_md(["---", "---", "---", "---:", "---:", "---:", "---:", "---"])]
+        lines += [_md(row) for row in _difference_cells(c)]
+        lines += ["", method(c)]
+    return "\n".join(lines) + "\n"
+
+
+def as_latex(c: Comparison) -> str:
+    """The same two tables for a paper (needs booktabs)."""
+
+    def table(columns: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+        body = [" & ".join(map(_tex, row)) + r" \\" for row in rows]
+        top = " & ".join(map(_tex, head)) + r" \\"
+        return [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            top,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+
+    metrics = [m.name for m in c.metrics]
+    lines = table("lr" + "r" * len(metrics), ["group", "effective batch", *metrics], _group_cells(c))
+    if c.differences:
+        head = ["metric", "group", "against", "n", "difference [95 %]", "p (Holm)", "margin", "verdict"]
+        lines += ["", *table("lllrrrrl", head, _difference_cells(c))]
+    return "\n".join(lines) + "\n"
+
+
+def _group_cells(c: Comparison) -> Iterator[list[str]]:
+    for g in c.groups:
+        cells = (mean_and_interval(c.cells.get((g.number, m.name))) for m in c.metrics)
+        yield [g.label, shown(g.effective_batch or "mixed"), *cells]
+
+
+def _difference_cells(c: Comparison) -> Iterator[list[str]]:
+    for d in c.differences:
+        labels = [d.metric.name, d.group.label, d.baseline.label, str(d.n)]
+        yield [*labels, difference_text(d), p_value(d.p_holm), margin_text(d.metric), d.says]
+
+
+def _md(cells: Sequence[str]) -> str:
+    safe = (re.sub(r"([\\|<>*_`\[\]])", r"\\\1", cell) if set(cell) - set("-:") else cell for cell in cells)
+    return "| " + " | ".join(" ".join(cell.split()) for cell in safe) + " |"
+
+
+def _tex(text: str) -> str:
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "−": "$-$",
+        "<": "$<$",
+        ">": "$>$",
+        "—": "---",
+    }
+    return "".join(special.get(ch, f"\\{ch}" if ch in "&%$#_{}" else ch) for ch in " ".join(text.split()))
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str)) and not isinstance(value, bool) else shown(value)

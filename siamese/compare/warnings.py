@@ -1,0 +1,77 @@
+"""What a reader has to know before believing a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from siamese.compare.grouping import Group, unit_name
+from siamese.compare.reading import Run
+
+
+def provenance_warnings(
+    runs: Sequence[Run], groups: Sequence[Group], pairs: Mapping[int, Group], pair_by: Sequence[str]
+) -> list[str]:
+    """Different code, packages, devices or data, and pairs that are not on the same split."""
+    out = []
+    shas = _distinct(runs, "git", "sha")
+    if len(shas) > 1:
+        out.append(f"different code: {len(shas)} git commits ({', '.join(str(s)[:7] for s in shas)})")
+    dirty = sum(bool(_fact(run, "git", "dirty")) for run in runs)
+    if dirty:
+        out.append(f"uncommitted changes: {dirty} of {len(runs)} runs come from a modified checkout")
+    for package in sorted({p for run in runs for p in _node(run, "packages")}):
+        versions = _distinct(runs, "packages", package)
+        if len(versions) > 1:
+            out.append(f"different versions of {package}: {', '.join(map(str, versions))}")
+    devices = _distinct(runs, "device", "type")
+    if len(devices) > 1:
+        out.append(f"different devices: {', '.join(map(str, devices))}")
+    data = _distinct(runs, "data", "fingerprint")
+    if len(data) > 1:
+        out.append(f"mixed data: {len(data)} data sets (fingerprints {', '.join(map(str, data))})")
+    for group in groups:
+        baseline = pairs.get(group.number)
+        shared = group.runs.keys() & baseline.runs.keys() if baseline else set()
+        other = [
+            unit
+            for unit in shared
+            if baseline and _distinct(group.runs[unit], *SPLIT) != _distinct(baseline.runs[unit], *SPLIT)
+        ]
+        if baseline and other:
+            units = "; ".join(unit_name(u, pair_by) for u in sorted(other))
+            out.append(f"pairs on different splits: ({group.label}) and ({baseline.label}) at {units}")
+    if any(key == "data.fold" for key in pair_by):
+        out.append(
+            "paired by fold: training sets of folds overlap, so intervals are too narrow and p too small "
+            "(Nadeau and Bengio 2003); new seeds are the better replicates"
+        )
+    return out
+
+
+def batch_warnings(groups: Sequence[Group], batch_dependent: Sequence[str]) -> list[str]:
+    """Metrics that are not comparable across batch sizes."""
+    sizes = {
+        tuple(run.config.get(k) for k in ("data.batch_size", "trainer.accumulate_grad_batches"))
+        for group in groups
+        for run in group.members
+    }
+    if len(sizes) < 2:
+        return []
+    return [f"{name} depends on the batch it is measured on, and batches differ here" for name in batch_dependent]
+
+
+SPLIT = ("split", "fingerprint")
+
+
+def _node(run: Run, name: str) -> Mapping[str, Any]:
+    node = run.manifest.get(name)
+    return node if isinstance(node, dict) else {}
+
+
+def _fact(run: Run, node: str, key: str) -> Any:
+    return _node(run, node).get(key)
+
+
+def _distinct(runs: Sequence[Run], node: str, key: str) -> list[Any]:
+    return list(dict.fromkeys(str(fact) for run in runs if (fact := _fact(run, node, key)) is not None))

@@ -1,0 +1,97 @@
+"""Numbers, intervals and the method as a reader wants them, the same on the terminal, in files and on the page."""
+
+from __future__ import annotations
+
+import math
+
+from siamese.compare.comparison import Cell, Comparison, Difference
+from siamese.compare.metrics import Metric
+from siamese.compare.statistics import ALPHA
+
+
+def number(value: float | None, sign: bool = False, decimals: int | None = None) -> str:
+    """Four decimals, or four digits where that says little, or as many decimals as asked; a true minus."""
+    if value is None:
+        return ""
+    size = abs(value)
+    if decimals is not None:
+        text = f"{value:.{decimals}f}"
+    else:
+        text = f"{value:.4f}" if size == 0 or 1e-3 <= size < 100 else f"{value:.4g}"
+    if sign and not text.startswith("-"):
+        text = f"+{text}"
+    return text.replace("-", "−")
+
+
+def decimals(half_width: float) -> int | None:
+    """Decimals that show two digits of an uncertainty; None where it is zero or beyond six decimals."""
+    if not half_width or not math.isfinite(half_width):
+        return None
+    places = 1 - math.floor(math.log10(half_width))
+    return max(0, places) if places <= 6 else None
+
+
+def p_value(p: float | None) -> str:
+    return "" if p is None else "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+
+
+def mean_and_interval(cell: Cell | None, size: int | None = None) -> str:
+    """``0.9135 ±0.0042`` (95 % t interval), and n where it is not ``size``."""
+    if cell is None:
+        return "—"
+    n = "" if cell.n == size else f" (n={cell.n})"
+    if cell.high is None:
+        return f"{number(cell.mean)}{n}"
+    half = cell.high - cell.mean
+    places = decimals(half)
+    return f"{number(cell.mean, decimals=places)} ±{number(half, decimals=places)}{n}"
+
+
+def effect_text(d: Difference, value: float | None) -> str:
+    """A difference (or one end of its interval) on the scale a reader thinks in: +0.0016, or ×1.05."""
+    if value is None:
+        return ""
+    if d.scale == "log_ratio":
+        return f"×{math.exp(value):.3f}"
+    return number(value, sign=True, decimals=decimals((d.interval[1] - d.interval[0]) / 2) if d.interval else None)
+
+
+def difference_text(d: Difference) -> str:
+    """The mean difference with its 95 % interval."""
+    if d.interval is None:
+        return effect_text(d, d.mean)
+    low, high = (effect_text(d, end) for end in d.interval)
+    return f"{effect_text(d, d.mean)} [{low}, {high}]"
+
+
+def margin_text(metric: Metric) -> str:
+    if metric.margin is None:
+        return "none"
+    return f"±{metric.margin.size:g}" if metric.margin.scale == "difference" else f"±{metric.margin.size:.0%}"
+
+
+def counted(c: Comparison) -> str:
+    """``24 runs in 4 groups of 6 (seed 0 to 5)``, one line."""
+    sizes = sorted({len(g.runs) for g in c.groups})
+    each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    name = " × ".join(k.rpartition(".")[2] for k in c.options.pair_by)
+    groups = f"{len(c.groups)} groups" if len(c.groups) > 1 else "1 group"
+    return f"{counted_runs(len(c.runs))} in {groups}, {each} {name}{'s' if each != '1' else ''} each"
+
+
+def method(c: Comparison) -> str:
+    """What the verdicts mean, in one paragraph."""
+    family = max((d.family for d in c.differences), default=0)
+    if not family:
+        return "No verdict: that takes two seeds at least, the same ones in a group and its baseline."
+    return (
+        f"Differences are paired by {' and '.join(c.options.pair_by)}, the unit of replication. "
+        f"Each metric is a family of its own ({family} comparison{'s' * (family != 1)}), p adjusted by Holm. "
+        f"DIFFERENT: paired t, p < {ALPHA}. EQUIVALENT: two one-sided t tests within the margin, p < {ALPHA}. "
+        "DIFFERENT BUT NEGLIGIBLE: both. INCONCLUSIVE: neither; with the seeds named, a difference as large as the "
+        "margin or none at all would be told with 80 % power. Intervals are 95 % t intervals, not adjusted."
+    )
+
+
+def counted_runs(n: int) -> str:
+    return f"{n} run{'s' * (n != 1)}"

@@ -1,0 +1,117 @@
+"""The files of a comparison, each replaced whole."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from siamese.artifacts import atomic, write_json
+from siamese.compare import page, tables, wording
+from siamese.compare.comparison import Comparison
+from siamese.compare.grouping import shown
+from siamese.compare.reading import MARKS
+from siamese.config import ConfigError, nearest
+
+REPORT_VERSION = 1
+
+
+def default_out(first: Path) -> Path:
+    """Beside the first directory: ``outputs/sweeps/NAME.comparison``."""
+    whole = Path(first).resolve()
+    return first.parent / f"{first.name}.comparison" if first.name else whole.with_name(f"{whole.name}.comparison")
+
+
+def check_out(out: Path) -> None:
+    """Refuse a place that is no folder or belongs to a run.
+
+    Raises:
+        ConfigError: for either.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: expected a folder, found a file")
+    for folder in (out.resolve(), *out.resolve().parents):
+        if any((folder / mark).exists() for mark in MARKS):
+            raise ConfigError(f"--out {out}: {folder} is a run directory, and only its run writes into it")
+
+
+def check_heatmap(c: Comparison, keys: Sequence[str]) -> None:
+    """Refuse a heatmap over a key that no group is made by.
+
+    Raises:
+        ConfigError: naming those that are.
+    """
+    for key in keys:
+        if key not in [*c.keys, "effective_batch"]:
+            names = ", ".join(c.keys) or "none does"
+            raise ConfigError(f"--heatmap {key}: expected a key that varies ({names}){nearest(key, c.keys)}")
+
+
+def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Write every file of a comparison into ``out``, and return their names.
+
+    Raises:
+        RunError: when a file cannot be written.
+    """
+    created = time.strftime("%Y-%m-%d %H:%M %z")
+    texts = {
+        "runs.csv": tables.as_csv(tables.runs_rows(c)),
+        "groups.csv": tables.as_csv(tables.groups_rows(c)),
+        "tests.csv": tables.as_csv(tables.tests_rows(c)),
+        "table.md": tables.as_markdown(c),
+        "table.tex": tables.as_latex(c),
+    }
+    tables_written = list(texts)
+    for name, text in texts.items():
+        with atomic(out / name) as file:
+            file.write(text.encode("utf-8", "replace"))
+    write_json(out / "report.json", as_json(c, words, created))
+    drawn = page.draw(c, heatmap)
+    figures = {f"{figure.slug}.svg": page.standalone(figure) for figure in drawn.figures()}
+    texts = {f"figures/{name}": text for name, text in figures.items()}
+    for name, text in (texts | {"report.html": page.render(c, drawn, words, created)}).items():
+        with atomic(out / name) as file:
+            file.write(text.encode("utf-8", "replace"))
+    for old in (out / "figures").glob("*.svg"):  # of an earlier comparison in the same place
+        if old.name not in figures:
+            old.unlink()
+    return ["report.html", *tables_written, "report.json", *["figures/"] * bool(figures)]
+
+
+def as_json(c: Comparison, words: Sequence[str], created: str) -> dict[str, Any]:
+    """Everything a comparison holds, for programs."""
+    return {
+        "schema_version": REPORT_VERSION,
+        "created": created,
+        "command": ["compare.py", *words],
+        "inputs": [str(path) for path in c.inputs],
+        "method": wording.method(c),
+        "warnings": c.warnings,
+        "left_out": [{"path": str(r.path), "state": r.state, "reason": r.reason} for r in c.left_out],
+        "varying": c.varying,
+        "constant": c.constant,
+        "metrics": [
+            {
+                "name": m.name,
+                "direction": m.direction,
+                "batch_dependent": m.batch_dependent,
+                "scale": m.margin.scale if m.margin else None,
+                "margin": m.margin.size if m.margin else None,
+            }
+            for m in c.metrics
+        ],
+        "groups": [
+            {
+                "group": g.number,
+                "label": g.label,
+                "settings": json.loads(json.dumps(g.settings, default=shown)),
+                "effective_batch": g.effective_batch,
+                "runs": [str(run.path) for run in g.members],
+            }
+            for g in c.groups
+        ],
+        "cells": list(tables.groups_rows(c)),
+        "tests": list(tables.tests_rows(c)),
+    }

@@ -1,0 +1,282 @@
+"""One job of a sweep, wherever a Hydra launcher calls it: in a process of its own that costs only
+itself, or, with ``sweep.isolate=false``, in the launcher's."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from siamese import artifacts
+from siamese.artifacts import RunDirectory
+from siamese.command_line import Interrupted
+from siamese.config import ConfigError, RunError
+from siamese.sweep.states import state
+
+PATIENCE = 20.0  # seconds for a job that was asked to stop, or whose last process has not ended
+IMPATIENCE = 2.0  # the same, once it is asked again
+POLL = 0.1
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+STOP = "stop.json"  # in the sweep's directory: why no job is to begin, and those that run are to stop
+
+
+@dataclass(frozen=True)
+class Job:
+    """The task function that a sweep gives to its launcher: runs the job whose directory Hydra names.
+
+    It never raises for what a job does: how a job ended stands in its directory.
+
+    Attributes:
+        command: what runs one job: Python and train.py.
+        words: the overrides of each job, by the name of its directory.
+        cwd: where the sweep was started, which relative paths are relative to.
+        threads: for each job; None leaves that to the launcher's environment.
+        timeout: seconds that a job may take, if there is a limit.
+    """
+
+    command: tuple[str, ...]
+    words: Mapping[str, tuple[str, ...]]
+    cwd: str
+    threads: int | None = None
+    timeout: float | None = None
+    fail_fast: bool = False
+    isolate: bool = True
+
+    def __call__(self, config: DictConfig) -> None:
+        directory = Path(HydraConfig.get().runtime.output_dir)
+        if (directory.parent / STOP).exists():
+            return
+        if self.isolate:
+            self._run(directory)
+        else:
+            self._run_here(directory, config)
+        ended = state(directory)
+        if self.fail_fast and ended.name in ("failed", "killed"):
+            stop(directory.parent, f"sweep.fail_fast: {directory.name} {ended.name}")
+
+    # -- in a process of its own ---------------------------------------------------------------
+
+    def _run(self, directory: Path) -> None:
+        until = time.monotonic() + PATIENCE
+        while artifacts.holder(directory) and time.monotonic() < until:  # a process that is being stopped
+            time.sleep(POLL)
+        if state(directory).name in ("completed", "running"):
+            return
+        where = "resume" if artifacts.holds_a_run(directory) else "hydra.run.dir"
+        words = [*self.words[directory.name], f"{where}={quoted(directory)}", "hydra.mode=RUN"]
+        began = time.monotonic()
+
+        def asked() -> Ending | None:
+            if (directory.parent / STOP).exists():
+                return Ending("interrupted")
+            if self.timeout is not None and time.monotonic() - began > self.timeout:
+                return Ending("failed", f"stopped after sweep.timeout={self.timeout:g} seconds")
+            return None
+
+        patience = PATIENCE if self.timeout is None else min(PATIENCE, self.timeout)
+        run_apart([*self.command, *words], directory, self.cwd, self._environment(directory), asked, patience)
+
+    def _environment(self, directory: Path) -> dict[str, str]:
+        """How many threads the job may use: those it began with, or else those it is given."""
+        threads: Any = self.threads
+        with contextlib.suppress(RunError, KeyError, TypeError):
+            threads = artifacts.read_json(directory / "manifest.json")["device"]["threads"]
+        return {} if threads is None else dict.fromkeys(THREADS, str(threads))
+
+    # -- in this process -----------------------------------------------------------------------
+
+    def _run_here(self, directory: Path, config: DictConfig) -> None:
+        os.environ.update(self._environment(directory))
+        os.chdir(self.cwd)
+        import torch
+
+        from siamese.run import train
+
+        torch.set_num_threads(int(os.environ.get(THREADS[0], torch.get_num_threads())))
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+        before = _status(directory)
+        try:
+            train(config)
+        except (Interrupted, KeyboardInterrupt):
+            stop(directory.parent, "interrupted")
+        except BaseException as error:  # even an exit is this job's alone
+            if _status(directory) == before:  # it came before the run could say so itself
+                is_ours = isinstance(error, (ConfigError, RunError))
+                said = str(error) if is_ours else f"{type(error).__name__}: {error}"
+                _say(directory, Ending("failed", said), "" if is_ours else traceback.format_exc())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            _clean()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run is to end that is asked to, as its status.json shall say."""
+
+    state: str
+    error: str | None = None
+
+
+def run_apart(
+    command: Sequence[str],
+    directory: Path,
+    cwd: str,
+    environment: Mapping[str, str],
+    asked: Callable[[], Ending | None],
+    patience: float = PATIENCE,
+) -> None:
+    """Run ``command``, which is train.py in ``directory``, in a process of its own, and say in the
+    directory how it ended where it could not.
+
+    Args:
+        asked: looked at ten times a second; an ending asks the process to save and stop.
+        patience: seconds until a process that was asked is killed.
+    """
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C is passed on once, not felt by all of them at once
+            preexec_fn=_tied_to(os.getpid()),
+        )
+        _report(directory, child, _wait(child, asked, patience), output)
+
+
+def _wait(child: subprocess.Popen[bytes], asked: Callable[[], Ending | None], patience: float) -> Ending | None:
+    """Wait for ``child`` to end, or to be asked to and to end; how it was asked, if it was."""
+    notice, noticed = signal.getsignal(signal.SIGUSR2), []  # submitit's: it requeues, and ends this process
+    if callable(notice):
+        signal.signal(signal.SIGUSR2, lambda number, frame: noticed.append(number))
+    try:
+        while child.poll() is None:
+            if (ending := asked()) is not None:
+                _end(child, patience)
+                return ending
+            if noticed and callable(notice):
+                _end(child, patience)  # which saves first
+                notice(noticed.pop(), None)
+            time.sleep(POLL)
+    except BaseException:  # the launcher itself is ended, as by a second Ctrl-C
+        _end(child, IMPATIENCE)
+        raise
+    finally:
+        if callable(notice):
+            signal.signal(signal.SIGUSR2, notice)
+    return None
+
+
+def stop(sweep: Path, reason: str) -> None:
+    """Have no other job of the sweep begin, and those that run save and stop."""
+    if not (sweep / STOP).exists():
+        artifacts.write_json(sweep / STOP, {"reason": reason})
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def quoted(path: Path) -> str:
+    """``path`` as the value of an override, whatever characters it has (to Hydra, a backslash is one
+    unless a quote comes after it)."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), str(path)) + "'"
+
+
+def _tied_to(parent: int) -> Callable[[], None]:
+    """What a job's process does before it becomes train.py: listen to signals again (the sweep's
+    block Ctrl-C), and, where the system can, be asked to stop when its parent dies."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    pr_set_pdeathsig = 1
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has it ignored in the background
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a queue's notice, which is meant for the parent
+        if libc is not None:
+            libc.prctl(pr_set_pdeathsig, signal.SIGINT)
+            if os.getppid() != parent:  # too late to be told
+                os._exit(128 + signal.SIGINT)
+
+    return prepare
+
+
+def _end(child: subprocess.Popen[bytes], patience: float) -> None:
+    """Ask ``child`` and its own processes to save and stop; end them if they do not."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(patience)
+            return
+
+
+def _report(directory: Path, child: subprocess.Popen[bytes], asked: Ending | None, output: IO[bytes]) -> None:
+    """Say in the directory how the job ended, where its process could not."""
+    if child.returncode == 0:
+        return
+    said = _status(directory)
+    spoke = said.get("pid") == child.pid and said.get("state") in ("failed", "interrupted")
+    if spoke and (asked is None or asked.error is None):
+        return
+    output.seek(0)
+    text = output.read().decode(errors="replace")
+    _say(directory, asked or _death(child.returncode, text), "" if spoke else text)
+
+
+def _death(status: int, text: str) -> Ending:
+    """How a process ended that printed ``text`` and left with ``status``."""
+    if status < 0:
+        why = f"killed by {signal.Signals(-status).name} (signal {-status})"
+        return Ending("failed", f"{why}; often for want of memory" if -status == signal.SIGKILL else why)
+    last = (text.strip().splitlines() or [f"exit status {status}"])[-1]
+    return Ending("failed", last.removeprefix("error: "))
+
+
+def _say(directory: Path, ending: Ending, output: str) -> None:
+    try:
+        run = RunDirectory(directory)
+    except ConfigError:  # another process has it, and speaks for it
+        return
+    try:
+        run.died(ending.state, ending.error, output)
+    finally:
+        artifacts.release(directory)
+
+
+def _status(directory: Path) -> dict[str, Any]:
+    try:
+        return artifacts.read_json(directory / "status.json")
+    except RunError:
+        return {}
+
+
+def _clean() -> None:
+    """Leave nothing of a job to the next one in this process."""
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    gc.collect()
