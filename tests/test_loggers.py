@@ -7,6 +7,7 @@ import logging
 import math
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,8 @@ def wandb_records(path: Path) -> Iterator[Record]:
             at += 32768 - at % 32768
             continue
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        if at + 7 + length > len(content):
+            return  # still being written
         pending += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # whole, or the last piece
@@ -122,12 +125,21 @@ def wandb_records(path: Path) -> Iterator[Record]:
             pending = b""
 
 
+def whole(path: Path) -> list[Record]:
+    """The records of a finished run; wandb's own process writes the last of them after finish() returns."""
+    ends = time.monotonic() + 20
+    while not (found := list(wandb_records(path))) or found[-1].WhichOneof("record_type") != "exit":
+        assert time.monotonic() < ends, f"{path} does not end"
+        time.sleep(0.05)
+    return found
+
+
 def wandb(run: Path) -> Logged:
     identity, logged = json.loads((run / "manifest.json").read_text())["run_id"], Logged()
     files = sorted((run / "wandb").glob(f"offline-run-*/run-{identity}.wandb"))
     assert len(files) == 2  # a file a process, of one run
     for file in files:
-        for record in wandb_records(file):
+        for record in whole(file):
             for item in (*record.run.config.update, *record.config.update):
                 logged.params[item.key] = str(json.loads(item.value_json))
             row = {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item}
