@@ -226,7 +226,8 @@ class Logs:
         bound = {"run": self._run} if "run" in inspect.signature(target).parameters else {}
         try:
             self.logger = target(**{k: v for k, v in node.items() if k != "_target_"}, **bound)
-            self.logger.log_hyperparams(flatten(to_dict(self._config)))
+            parameters = flatten(to_dict(self._config))  # lists as text: Lightning drops an empty one
+            self.logger.log_hyperparams({k: str(v) if isinstance(v, list) else v for k, v in parameters.items()})
         except Exception as error:  # whatever a library raises for a server that is not there
             reason = " ".join(str(error).split())[:200]
             raise RunError(

@@ -93,11 +93,17 @@ COMMANDS = [
     case("argument misspelled", "model.widht=8", "'model.widht'", "did you mean 'model.width'?"),
     case("key of another group", "+callbacks.lr=1", "'callbacks.lr'"),
     case("group misspelled", "optimiser=adam", "'optimiser'", "did you mean 'optimizer'?"),
-    case("option misspelled", "model=conv_smal", "model=conv_smal", "one of conv_small", "did you mean 'conv_small'?"),
+    case(
+        "option misspelled",
+        "model=conv_smal",
+        "model=conv_smal",
+        "one of alexnet, conv_small",
+        "did you mean 'conv_small'?",
+    ),
     case("option of an empty group", "experiment=quick", "experiment=quick", "article", "did you mean 'quickstart'?"),
-    case("option null", "model=null", "model=null", "one of conv_small", "vgg11"),
-    case("option a number", "data=5", "data=5", "one of cifar10, digits, image_folder"),
-    case("device unknown", "device=gpu", "device=gpu", "one of auto, cpu, cpu_bf16, cuda"),
+    case("option null", "model=null", "model=null", "one of alexnet, conv_small", "vgg11"),
+    case("option a number", "data=5", "data=5", "one of cifar10, digits, fashion_mnist, image_folder"),
+    case("device unknown", "device=gpu", "device=gpu", "one of auto, cpu, cpu_bf16, cpu_ddp, cuda"),
     case("group deleted", "~optimizer", "optimizer._target_", "found nothing"),
     # words
     case("no equals sign", "data.batch_size", "'data.batch_size'", "expected GROUP=OPTION or KEY=VALUE"),
@@ -162,7 +168,13 @@ COMMANDS = [
 
 # Known once what the groups name has been imported.
 TARGETS = [
-    case("argument unknown", "+model.widht=8", "'model.widht'", "embedding_dim, width", "did you mean 'model.width'?"),
+    case(
+        "argument unknown",
+        "+model.widht=8",
+        "'model.widht'",
+        "conv_small takes embedding_dim",
+        "did you mean 'model.width'?",
+    ),
     case("optimizer misspelled", "optimizer._target_=torch.optim.Adan", "torch.optim.Adan", "'torch.optim.Adam'?"),
     case("momentum missing", "optimizer=sgd optimizer.momentum=0", "optimizer.momentum=0", "requires a momentum"),
     case("strategy unknown", "device.strategy=dpp", "device.strategy=dpp", "did you mean 'ddp'?"),

@@ -25,6 +25,7 @@ OPTIONS = sorted(
 )
 COMPLETING = {  # what an option leaves to the user
     ("data", "image_folder"): ["data.root=somewhere"],
+    ("accumulation", "memory"): ["loss=triplet_koleo", "trainer.accumulate_grad_batches=2"],
     ("batches", "pairs"): ["loss=contrastive"],
     ("batches", "views"): ["loss=vicreg"],
     ("batches", "magnet"): ["loss=magnet"],

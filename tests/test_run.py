@@ -185,14 +185,6 @@ def test_a_folder_of_images_from_the_command_line(train_cli: Cli, tmp_path: Path
     assert manifest["device"]["precision"] == "bf16-mixed"
 
 
-def test_a_sweep_leaves_one_run_directory_a_job(train_cli: Cli, tmp_path: Path) -> None:
-    sweep = f"hydra.sweep.dir={tmp_path}"
-    train_cli("-m", *QUICK, "trainer.max_epochs=1", "data.batch_size=8,16", sweep)
-    for job in ("0", "1"):
-        assert json.loads((tmp_path / job / "status.json").read_text())["state"] == "completed"
-    assert metrics(tmp_path / "0") != metrics(tmp_path / "1")
-
-
 CIFAR = os.environ.get("SIAMESE_CIFAR10")
 
 
