@@ -51,7 +51,7 @@ from siamese.artifacts import RunDirectory, release  # noqa: E402
 from siamese.callbacks import Recorder  # noqa: E402
 from siamese.checkpoints import Checkpoints, StopRequest  # noqa: E402
 from siamese.config import validate  # noqa: E402
-from siamese.data import Batch, LabelledImages, TripletData, load  # noqa: E402
+from siamese.data import Batch, LabelledImages, SiameseData, load  # noqa: E402
 from siamese.evaluation.measure import measure  # noqa: E402
 from siamese.run import build, make, make_trainer, split_data  # noqa: E402
 from siamese.schema import Config  # noqa: E402
@@ -191,7 +191,7 @@ def seconds_a_step(loop: Ours | Notebook) -> float:
 
 @cache
 def notebook(setup: Setup) -> Notebook:
-    data = TripletData(setup.source, setup.config("device=cpu").data, seed=0)
+    data = SiameseData(setup.source, setup.config("device=cpu").data, seed=0)
     return Notebook(setup.source.images[data.epoch(0).items[:NOTEBOOK_TRIPLETS]] / 255, data.mean, data.std)
 
 

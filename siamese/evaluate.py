@@ -18,7 +18,7 @@ from torch import nn
 from siamese.artifacts import RunDirectory
 from siamese.checkpoints import loads
 from siamese.config import RunError
-from siamese.data import LabelledImages, TripletData, draw_triplets
+from siamese.data import LabelledImages, SiameseData, draw_triplets
 from siamese.data.draws import generator
 from siamese.evaluation.measure import Measured, measure
 from siamese.evaluation.metrics import Undefined, Values, defined, direction
@@ -84,7 +84,7 @@ def evaluate(
     config: Config,
     run: RunDirectory,
     module: SiameseModule,
-    data: TripletData,
+    data: SiameseData,
     trainer: pl.Trainer,
     epoch: int,
     parts: Iterable[str] = PREFIXES,
@@ -114,7 +114,7 @@ def evaluate(
     return entries, notes
 
 
-def embedded(module: SiameseModule, data: TripletData, name: str) -> Part:
+def embedded(module: SiameseModule, data: SiameseData, name: str) -> Part:
     """The part ``name`` of ``data``, that ``module`` has just embedded."""
     index = data.parts[name]
     return Part(

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from siamese.artifacts import RunDirectory
-from siamese.data import TripletData
+from siamese.data import SiameseData
 from siamese.evaluate import Entries, entry
 from siamese.evaluation.metrics import direction
 from siamese.module import SiameseModule
@@ -16,7 +16,7 @@ SHOWN = 5  # pairs of one class, and as many of two
 
 
 def evaluate_pairs(
-    run: RunDirectory, module: SiameseModule, data: TripletData, trainer: pl.Trainer, epoch: int
+    run: RunDirectory, module: SiameseModule, data: SiameseData, trainer: pl.Trainer, epoch: int
 ) -> tuple[Entries, list[str]]:
     """Measure the training pairs, and write some pairs of training and test images with their distances.
     ``module`` has just embedded the test images.

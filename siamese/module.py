@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from siamese.accumulation import Accumulation, Naive
 from siamese.accumulation.distributed import gather
-from siamese.data import Batch, TripletData
+from siamese.data import Batch, SiameseData
 from siamese.evaluation.given_pairs import pair_verification
 from siamese.evaluation.verification import mean_cosine, verification
 from siamese.losses import Objective, koleo
@@ -30,7 +30,7 @@ class SiameseModule(pl.LightningModule):
         self,
         net: nn.Module,
         objective: Objective,
-        data: TripletData,
+        data: SiameseData,
         optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
         accumulation: Accumulation | None = None,

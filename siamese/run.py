@@ -33,7 +33,7 @@ from siamese.callbacks import ProgressBar, Recorder
 from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, newest
 from siamese.command_line import CONF, Interrupted, job_config
 from siamese.config import ConfigError, RunError, check_targets, nearest, validate
-from siamese.data import LabelledImages, TripletData, load
+from siamese.data import LabelledImages, SiameseData, load
 from siamese.data.draws import generator
 from siamese.data.items import IMAGES, ITEMS
 from siamese.evaluate import Entries, EveryEpochs, entry, evaluate, restore
@@ -168,9 +168,9 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     results_table(run.path, summary, "best", notes)
 
 
-def split_data(config: Config, source: LabelledImages) -> TripletData:
+def split_data(config: Config, source: LabelledImages) -> SiameseData:
     """``source`` split and made into tuples as ``config`` says."""
-    return TripletData(source, config.data, config.seed, config.batches, config.device.devices)
+    return SiameseData(source, config.data, config.seed, config.batches, config.device.devices)
 
 
 def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> Any:
@@ -179,7 +179,7 @@ def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> An
     return net.to(memory_format=torch.channels_last) if config.device.channels_last else net
 
 
-def build(config: Config, data: TripletData) -> SiameseModule:
+def build(config: Config, data: SiameseData) -> SiameseModule:
     """The module that ``config`` describes, for ``data``."""
     net = build_net(config, data.mean, data.std)
     with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
@@ -282,7 +282,7 @@ def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
     return found
 
 
-def _draw_samples(run: RunDirectory, data: TripletData, format: str) -> None:
+def _draw_samples(run: RunDirectory, data: SiameseData, format: str) -> None:
     """Show what is trained on, before it is: five images a class, and five triplets where there are."""
     source, train = data.source, data.parts["train"]
     images, labels = source.images.numpy(), source.labels.numpy()
@@ -313,7 +313,7 @@ def _measure_samples(run: RunDirectory, module: SiameseModule) -> None:
     run.arrays("samples", **samples | {"triplet_distances": 1 - (anchors * others).sum(2).numpy()})
 
 
-def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -> None:
+def _check_koleo_rows(config: Config, objective: Objective, data: SiameseData) -> None:
     """Refuse a micro-batch or a validation in which KoLeo would have too few rows, before it comes up."""
     if not objective.koleo_weight:
         return
@@ -336,7 +336,7 @@ def _check_koleo_rows(config: Config, objective: Objective, data: TripletData) -
         )
 
 
-def _check_same_data(run: RunDirectory, data: TripletData) -> None:
+def _check_same_data(run: RunDirectory, data: SiameseData) -> None:
     before, now = read_json(run.path / "manifest.json"), data.facts()
     for what in ("data", "split"):
         found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")  # type: ignore[index]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from siamese.accumulation import Accumulation, Exact
 from siamese.config import validate
-from siamese.data import TripletData
+from siamese.data import SiameseData
 from siamese.models import EmbeddingNet
 from siamese.module import SiameseModule
 from siamese.run import build
@@ -78,14 +78,14 @@ def make(
     more: nn.Module | None = None,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
-) -> tuple[SiameseModule, TripletData]:
+) -> tuple[SiameseModule, SiameseData]:
     """A module and its data; the same weights and 35 triplets whatever the batch size."""
     torch.manual_seed(seed)
     asked = config(*words)
     settings = dataclasses.replace(
         asked.data, batch_size=batch_size, val_fraction=0.2, augment=Augment(crop_padding=1, flip=True)
     )
-    data = TripletData(toy_images([17, 17, 16], seed=seed), settings, seed, asked.batches)
+    data = SiameseData(toy_images([17, 17, 16], seed=seed), settings, seed, asked.batches)
     module = build(asked, data)
     torch.manual_seed(seed)
     module.net = EmbeddingNet(Backbone(more), 6, DIMENSION, data.mean, data.std)
@@ -113,7 +113,7 @@ class Keeper(pl.Callback):
 
 def fit(
     module: SiameseModule,
-    data: TripletData,
+    data: SiameseData,
     where: Path,
     *,
     window: int = 1,

@@ -13,7 +13,7 @@ from torch import nn
 
 from siamese.accumulation import Naive
 from siamese.accumulation.window import place
-from siamese.data import TripletData
+from siamese.data import SiameseData
 from siamese.losses import KoLeo, Objective, TripletLoss
 from siamese.models import EmbeddingNet
 from siamese.module import SiameseModule
@@ -40,9 +40,9 @@ class Linear(nn.Module):
         return torch.tanh(self.conv(x))
 
 
-def make(koleo_weight: float, *, rescale: bool, batch_size: int) -> tuple[SiameseModule, TripletData]:
+def make(koleo_weight: float, *, rescale: bool, batch_size: int) -> tuple[SiameseModule, SiameseData]:
     torch.manual_seed(0)
-    data = TripletData(toy_images([18, 18]), dataclasses.replace(DATA, batch_size=batch_size), 0)
+    data = SiameseData(toy_images([18, 18]), dataclasses.replace(DATA, batch_size=batch_size), 0)
     net = EmbeddingNet(Linear(), 6, 5, data.mean, data.std).double()
     objective = Objective("triplet", TripletLoss(0.4), KoLeo(), koleo_weight)
     module = SiameseModule(
@@ -56,7 +56,7 @@ def make(koleo_weight: float, *, rescale: bool, batch_size: int) -> tuple[Siames
     return module, data
 
 
-def fit(module: SiameseModule, data: TripletData, window: int, epochs: int, where: Path) -> dict[str, torch.Tensor]:
+def fit(module: SiameseModule, data: SiameseData, window: int, epochs: int, where: Path) -> dict[str, torch.Tensor]:
     trainer = pl.Trainer(
         accelerator="cpu",
         precision="64-true",
@@ -74,7 +74,7 @@ def fit(module: SiameseModule, data: TripletData, window: int, epochs: int, wher
 
 
 def by_hand(
-    module: SiameseModule, data: TripletData, window: int, epochs: int, *, divisor: int | None
+    module: SiameseModule, data: SiameseData, window: int, epochs: int, *, divisor: int | None
 ) -> dict[str, torch.Tensor]:
     """The same training as a plain loop: each step descends the sum of its window's losses over
     ``divisor``, or over the window's own length."""

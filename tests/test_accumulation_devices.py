@@ -25,7 +25,7 @@ from siamese.artifacts import RunDirectory, release
 from siamese.callbacks import Recorder
 from siamese.checkpoints import Checkpoints, StopRequest
 from siamese.config import validate
-from siamese.data import Layout, TripletData, load
+from siamese.data import Layout, SiameseData, load
 from siamese.data.batches import Batch, indices_tuple
 from siamese.data.ranks import RankLoader
 from siamese.run import build, make_trainer
@@ -54,7 +54,7 @@ def alone(experiment: str, where: Path) -> Path:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = validate(compose("train", command(experiment, "device=cpu", "data.batch_size=8")))
     torch.manual_seed(config.seed)
-    data = TripletData(load(config.data, config.seed), config.data, config.seed)
+    data = SiameseData(load(config.data, config.seed), config.data, config.seed)
     module = build(config, data)
     every = config.accumulation.measure_every
     meter = [GradientMeter(every)] if every else []

@@ -18,7 +18,7 @@ from siamese.artifacts import RunDirectory
 from siamese.checkpoints import Checkpoints, StopRequest
 from siamese.command_line import Interrupted
 from siamese.config import ConfigError, validate
-from siamese.data import LabelledImages, TripletData, load
+from siamese.data import LabelledImages, SiameseData, load
 from siamese.data.balanced import class_groups
 from siamese.data.batches import Batch
 from siamese.data.tuples import consecutive_pairs
@@ -38,10 +38,10 @@ TOY = Data(source="toy", negatives_per_class=None, val_fraction=0.2)
 SOURCE = toy_images([20, 23, 30, 21], size=6)
 
 
-def toy(kind: str, batch_size: int, seed: int = 0) -> TripletData:
+def toy(kind: str, batch_size: int, seed: int = 0) -> SiameseData:
     batches, formed = KINDS[kind]
     data = dataclasses.replace(TOY, batch_size=batch_size * (batches.images_per_class or 1), triplets=formed)
-    return TripletData(SOURCE, data, seed, batches)
+    return SiameseData(SOURCE, data, seed, batches)
 
 
 def items_of(batch: Batch, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -185,7 +185,7 @@ def test_class_groups_come_in_many_orders() -> None:
 
 def test_a_balanced_batch_has_m_images_of_each_of_p_classes_always() -> None:
     batches = Batches("balanced", images_per_class=4)
-    data = TripletData(SOURCE, dataclasses.replace(TOY, batch_size=12), 0, batches)
+    data = SiameseData(SOURCE, dataclasses.replace(TOY, batch_size=12), 0, batches)
     for batch in data.loader:
         assert batch.tuples is None
         assert len(set(batch.images.tolist())) == 12
@@ -260,7 +260,7 @@ STOPPED = {
 def fitted(config: Config, source: LabelledImages, where: Path, stop_after: int | None, resume: bool = False) -> dict:
     """The state after a fit of ``config``, which a signal stops after so many micro-batches."""
     torch.manual_seed(config.seed)
-    data = TripletData(source, config.data, config.seed, config.batches)
+    data = SiameseData(source, config.data, config.seed, config.batches)
     module = build(config, data)
     run = RunDirectory(where)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -286,7 +286,7 @@ def test_a_fit_that_was_stopped_ends_with_the_weights_of_one_that_was_not(kind: 
     config = configured(*SMALL, *STOPPED[kind])
     source = load(config.data, config.seed)
     expected = fitted(config, source, tmp_path / "whole", None)
-    length = len(TripletData(source, config.data, config.seed, config.batches).loader)
+    length = len(SiameseData(source, config.data, config.seed, config.batches).loader)
     assert length >= 6
     stops = (2, length // 2, length + 1) if kind == "magnet" else (length + 2,)  # within, at and after a refresh
     for after in stops:
@@ -352,4 +352,4 @@ def test_batches_that_cannot_be_are_refused_in_one_line(words: str) -> None:
 )
 def test_groups_that_the_data_cannot_fill_are_refused(batches: Batches, size: int, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        TripletData(SOURCE, dataclasses.replace(TOY, batch_size=size), 0, batches)
+        SiameseData(SOURCE, dataclasses.replace(TOY, batch_size=size), 0, batches)

@@ -21,7 +21,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from siamese.config import ConfigError
-from siamese.data import TripletData, article_triplets, crop_and_flip, draw_triplets, load, split_images
+from siamese.data import SiameseData, article_triplets, crop_and_flip, draw_triplets, load, split_images
 from siamese.data.draws import generator
 from siamese.data.tuples import article_split
 from siamese.schema import Augment, Data
@@ -115,10 +115,10 @@ def test_article_split_is_the_articles_index_for_index() -> None:
 
 def test_article_split_shares_images_and_by_image_does_not() -> None:
     source = toy_images([200] * 10, size=2)
-    article = TripletData(source, dataclasses.replace(TOY, split="article", triplets="article"), 0)
+    article = SiameseData(source, dataclasses.replace(TOY, split="article", triplets="article"), 0)
     leaked = np.isin(article.triplets["validation"], article.epoch(0).items.numpy()).any(axis=1)
     assert leaked.mean() > 0.5
-    clean = TripletData(source, TOY, 0)
+    clean = SiameseData(source, TOY, 0)
     assert not np.isin(clean.triplets["validation"], clean.epoch(0).items.numpy()).any()
 
 
@@ -168,7 +168,7 @@ def test_an_epoch_is_the_same_whatever_the_batch_size(triplets: str) -> None:
     source = toy_images([20] * 3)
     seen = []
     for size in (1, 5, 16):
-        data = TripletData(source, dataclasses.replace(TOY, triplets=triplets, batch_size=size), 0)
+        data = SiameseData(source, dataclasses.replace(TOY, triplets=triplets, batch_size=size), 0)
         data.loader.epoch = lambda: 2
         pixels, order = [], []
         for batch in data.train_dataloader():
@@ -184,7 +184,7 @@ def test_an_epoch_is_the_same_whatever_the_batch_size(triplets: str) -> None:
 def test_epochs_differ_in_order_and_only_resampled_ones_in_triplets() -> None:
     source = toy_images([20] * 3)
     for triplets, same in (("article", True), ("fixed", True), ("resampled", False)):
-        data = TripletData(source, dataclasses.replace(TOY, triplets=triplets), 0)
+        data = SiameseData(source, dataclasses.replace(TOY, triplets=triplets), 0)
         first, second = data.epoch(0).items, data.epoch(1).items
         assert not torch.equal(first, second)
         assert (set(map(tuple, first.tolist())) == set(map(tuple, second.tolist()))) is same
@@ -192,16 +192,16 @@ def test_epochs_differ_in_order_and_only_resampled_ones_in_triplets() -> None:
 
 def test_held_out_triplets_are_fixed_by_the_seed() -> None:
     source = toy_images([30] * 3)
-    one = TripletData(source, TOY, 0)
-    other = TripletData(source, dataclasses.replace(TOY, batch_size=16, triplets="resampled"), 0)
+    one = SiameseData(source, TOY, 0)
+    other = SiameseData(source, dataclasses.replace(TOY, batch_size=16, triplets="resampled"), 0)
     for part in ("validation", "test"):
         assert np.array_equal(one.triplets[part], other.triplets[part])
-    assert not np.array_equal(one.triplets["test"], TripletData(source, TOY, 1).triplets["test"])
+    assert not np.array_equal(one.triplets["test"], SiameseData(source, TOY, 1).triplets["test"])
 
 
 def test_batch_rows_are_anchors_then_positives_then_negatives() -> None:
     source = toy_images([10, 10, 10])
-    data = TripletData(source, TOY, 0)
+    data = SiameseData(source, TOY, 0)
     epoch = data.epoch(0)
     batch = next(iter(data.train_dataloader()))
     a, p, n = batch.tuples
@@ -217,9 +217,9 @@ def test_batch_rows_are_anchors_then_positives_then_negatives() -> None:
 def test_a_loader_goes_on_from_any_micro_batch(position: int, size: int) -> None:
     config = dataclasses.replace(TOY, batch_size=size)
     source = toy_images([12, 12], size=2)
-    whole = list(TripletData(source, config, 0).train_dataloader())
+    whole = list(SiameseData(source, config, 0).train_dataloader())
     position %= len(whole)
-    loader = TripletData(source, config, 0).train_dataloader()
+    loader = SiameseData(source, config, 0).train_dataloader()
     loader.position = lambda: position
     rest = list(loader)
     assert len(rest) == len(whole) - position
@@ -240,14 +240,14 @@ def test_crop_and_flip_against_torchvision_image_by_image() -> None:
 
 def test_no_augmentation_leaves_the_pixels() -> None:
     source = toy_images([10, 10])
-    data = TripletData(source, dataclasses.replace(TOY, augment=Augment(crop_padding=0, flip=False)), 0)
+    data = SiameseData(source, dataclasses.replace(TOY, augment=Augment(crop_padding=0, flip=False)), 0)
     batch = next(iter(data.train_dataloader()))
     assert torch.equal(data.on_after_batch_transfer(batch, 0).images, source.images[batch.images])
 
 
 def test_measured_moments_are_those_of_the_training_images() -> None:
     source = toy_images([40, 40])
-    data = TripletData(source, TOY, 0)
+    data = SiameseData(source, TOY, 0)
     train = source.images[torch.from_numpy(data.parts["train"])].double() / 255
     assert np.allclose(data.mean, train.mean((0, 2, 3)), atol=1e-5)
     assert np.allclose(data.std, train.std((0, 2, 3), correction=0), atol=1e-5)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from siamese.command_line import job_config
 from siamese.config import ConfigError, find_target, parameters
-from siamese.data import TripletData
+from siamese.data import SiameseData
 from siamese.losses import KoLeo, Objective
 from siamese.losses.build import LABELS, NAMED, make_loss
 from siamese.module import SiameseModule
@@ -335,9 +335,9 @@ def test_batch_dependence_is_what_it_is(words: str, depends: bool) -> None:
 TOY = ["device=cpu", "data.batch_size=12", "data.triplets=resampled", "data.negatives_per_class=12"]
 
 
-def toy(*words: str) -> tuple[Config, TripletData, SiameseModule]:
+def toy(*words: str) -> tuple[Config, SiameseData, SiameseModule]:
     config = checked(*TOY, "trainer.max_epochs=2", *words)
-    data = TripletData(toy_images([30, 30, 30, 30], test=24), _whole(config), config.seed, config.batches)
+    data = SiameseData(toy_images([30, 30, 30, 30], test=24), _whole(config), config.seed, config.batches)
     torch.manual_seed(config.seed)
     return config, data, build(config, data)
 

@@ -15,7 +15,7 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 
 from siamese.config import validate
-from siamese.data import LabelledImages, TripletData, load
+from siamese.data import LabelledImages, SiameseData, load
 from siamese.run import build, make_trainer
 from siamese.schema import Config, Data
 
@@ -51,7 +51,7 @@ def configured(loss: str) -> Config:
 def test_a_loss_trains(loss: str, tmp_path: Path) -> None:
     config = configured(loss)
     pl.seed_everything(config.seed, verbose=False)
-    data = TripletData(digits(), config.data, config.seed, config.batches)
+    data = SiameseData(digits(), config.data, config.seed, config.batches)
     module = build(config, data)
     trainer = make_trainer(config, tmp_path, [])
     trainer.test(module, datamodule=data, verbose=False)

@@ -2,7 +2,7 @@
 
 from siamese.data.batches import Batch, crop_and_flip
 from siamese.data.layout import Layout
-from siamese.data.module import TripletData
+from siamese.data.module import SiameseData
 from siamese.data.sources import LabelledImages, load
 from siamese.data.splits import Split, split_images
 from siamese.data.tuples import article_triplets, check_classes, draw_triplets
@@ -11,8 +11,8 @@ __all__ = [
     "Batch",
     "LabelledImages",
     "Layout",
+    "SiameseData",
     "Split",
-    "TripletData",
     "article_triplets",
     "check_classes",
     "crop_and_flip",

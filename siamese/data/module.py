@@ -29,7 +29,7 @@ EVALUATED = ("validation", "test")
 TRIPLETS = Batches()
 
 
-class TripletData(pl.LightningDataModule):
+class SiameseData(pl.LightningDataModule):
     """Training items of each epoch, and fixed validation and test triplets.
 
     Attributes:
