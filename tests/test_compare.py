@@ -239,6 +239,14 @@ def test_the_newest_of_equal_runs_counts_and_other_code_is_averaged_within_the_s
     assert len(compare([tmp_path], Options(group_by=("git_sha",))).groups) == 2
 
 
+def test_images_that_a_seed_draws_for_itself_are_no_mixture(tmp_path):
+    for seed in (0, 1, 2):
+        for batch in (16, 64):
+            facts = {"data": {"fingerprint": f"drawn by {seed}"}}
+            write_run(tmp_path / f"{batch}_{seed}", {BATCH: batch, "seed": seed}, {"test/auc": 0.5}, manifest=facts)
+    assert not any("mixed data" in warning for warning in compare([tmp_path], Options()).warnings)
+
+
 def test_warnings_of_mixed_data_splits_batches_and_missing_values(tmp_path):
     sweep(tmp_path, seeds=2)
     facts = {"data": {"fingerprint": "other"}, "split": {"fingerprint": "other"}, "device": {"type": "cuda"}}

@@ -27,9 +27,9 @@ def provenance_warnings(
     devices = _distinct(runs, "device", "type")
     if len(devices) > 1:
         out.append(f"different devices: {', '.join(map(str, devices))}")
-    data = _distinct(runs, "data", "fingerprint")
-    if len(data) > 1:
-        out.append(f"mixed data: {len(data)} data sets (fingerprints {', '.join(map(str, data))})")
+    data = _mixed_data(runs, groups)
+    if data:
+        out.append(f"mixed data: {len(data)} data sets (fingerprints {', '.join(data)})")
     for group in groups:
         baseline = pairs.get(group.number)
         shared = group.runs.keys() & baseline.runs.keys() if baseline else set()
@@ -62,6 +62,19 @@ def batch_warnings(groups: Sequence[Group], batch_dependent: Sequence[str]) -> l
 
 
 SPLIT = ("split", "fingerprint")
+DATA = ("data", "fingerprint")
+
+
+def _mixed_data(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
+    """The fingerprints that meet in some pair; of all runs where nothing is paired. A subset of the images that
+    each seed draws for itself is the same for all runs of that seed, and mixes nothing."""
+    by_unit: dict[Any, list[Run]] = {}
+    for group in groups:
+        for unit, members in group.runs.items():
+            by_unit.setdefault(unit, []).extend(members)
+    paired = any(sum(unit in group.runs for group in groups) > 1 for unit in by_unit)
+    sets = [_distinct(members, *DATA) for members in by_unit.values()] if paired else [_distinct(runs, *DATA)]
+    return list(dict.fromkeys(one for found in sets if len(found) > 1 for one in found))
 
 
 def _node(run: Run, name: str) -> Mapping[str, Any]:
