@@ -43,8 +43,8 @@ def study(words: Sequence[str], batches: int, asked: list[int] | None, out: Path
     from rich.progress import track
 
     from siamese.accumulation.study import Measured, mean, measure
-    from siamese.config import ConfigError
     from siamese.data import load
+    from siamese.errors import ConfigError
     from siamese.run import build, check, make_trainer, split_data
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

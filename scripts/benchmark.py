@@ -53,8 +53,9 @@ from siamese.checkpoints import Checkpoints, StopRequest  # noqa: E402
 from siamese.config import validate  # noqa: E402
 from siamese.data import Batch, LabelledImages, SiameseData, load  # noqa: E402
 from siamese.evaluation.measure import measure  # noqa: E402
-from siamese.run import build, make, make_trainer, split_data  # noqa: E402
+from siamese.run import build, make_trainer, split_data  # noqa: E402
 from siamese.schema import Config  # noqa: E402
+from siamese.targets import make  # noqa: E402
 
 BATCH, NOTEBOOK_TRIPLETS, STEPS_A_TURN = 64, 2048, 3
 MEETS = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}

@@ -28,7 +28,7 @@ from siamese.compare.comparison import Comparison, NothingUsable, Options, compa
 from siamese.compare.metrics import MARGINS  # noqa: E402
 from siamese.compare.reading import running  # noqa: E402
 from siamese.compare.writing import check_heatmap, check_out, default_out, write  # noqa: E402
-from siamese.config import ConfigError, RunError, nearest  # noqa: E402
+from siamese.errors import ConfigError, RunError, nearest  # noqa: E402
 
 FAILED, BAD_COMMAND, NOTHING_USABLE, STRICT = 1, 2, 3, 4
 QUIET_LOOKS = 2  # looks without a running run that end --watch: the next job of a sweep takes seconds to appear

@@ -27,10 +27,12 @@ from hydra import compose, initialize_config_dir  # noqa: E402
 
 from siamese.artifacts import RunDirectory, holds_a_run, read_json  # noqa: E402
 from siamese.command_line import CONF, Console, Parser, errors_in_one_line  # noqa: E402
-from siamese.config import ConfigError, RunError, check_targets, validate  # noqa: E402
+from siamese.config import validate  # noqa: E402
+from siamese.errors import ConfigError, RunError  # noqa: E402
 from siamese.report import draw, results_table  # noqa: E402
 from siamese.resume import foreign_targets, read_run  # noqa: E402
 from siamese.schema import Config, Data  # noqa: E402
+from siamese.targets import check_targets  # noqa: E402
 
 if TYPE_CHECKING:
     from siamese.data import LabelledImages
@@ -122,7 +124,7 @@ def _data(asked: argparse.Namespace, config: Config) -> Data:
 
 def _fitted(config: Config) -> Config:
     """``config`` for this machine, and without weights to start from: a checkpoint has its own."""
-    from siamese.run import check_device
+    from siamese.checks import check_device
 
     fresh = {"pretrained": False, "weights": None}
     model = config.model | {key: value for key, value in fresh.items() if key in config.model}

@@ -28,9 +28,10 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from siamese.config import find_target, nearest, parameters, targets  # noqa: E402
+from siamese.errors import nearest  # noqa: E402
 from siamese.losses.build import LABELS, Mined, make_loss  # noqa: E402
 from siamese.schema import OWN_KEYS  # noqa: E402
+from siamese.targets import find_target, parameters, targets  # noqa: E402
 
 CONF = ROOT / "conf"
 CLASSES, DIMENSIONS = 10, 128  # of the losses made here, to see what they hold

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from siamese.command_line import errors_in_one_line  # noqa: E402
-from siamese.config import ConfigError  # noqa: E402
+from siamese.errors import ConfigError  # noqa: E402
 
 
 def main(words: list[str]) -> None:

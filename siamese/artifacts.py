@@ -29,7 +29,8 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
-from siamese.config import ConfigError, RunError, to_dict
+from siamese.config import to_dict
+from siamese.errors import ConfigError, RunError
 from siamese.schema import SCHEMA_VERSION, Config
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from torch import Tensor
 from siamese.accumulation import GradientMeter
 from siamese.accumulation.window import place_in
 from siamese.artifacts import RunDirectory
-from siamese.config import RunError
+from siamese.errors import RunError
 from siamese.module import SiameseModule
 from siamese.schema import Callbacks
 

@@ -16,7 +16,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from siamese.artifacts import RunDirectory, atomic, copy
 from siamese.command_line import Interrupted
-from siamese.config import RunError
+from siamese.errors import RunError
 from siamese.module import SiameseModule
 from siamese.randomness import random_state, restore_random_state
 

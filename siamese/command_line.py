@@ -20,9 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from siamese import artifacts
-from siamese.config import ConfigError, RunError, check_targets, nearest, one_line, validate
+from siamese.config import one_line, validate
+from siamese.errors import ConfigError, RunError, nearest
 from siamese.resume import resumed_config
 from siamese.schema import schema
+from siamese.targets import check_targets
 
 BAD_COMMAND, FAILED = 2, 1
 CONF = Path(__file__).parent.parent / "conf"

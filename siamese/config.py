@@ -2,51 +2,32 @@
 
 Hydra composes ``conf/`` into an open dictionary; :func:`validate` turns that dictionary into a
 frozen :class:`~siamese.schema.Config` or raises :class:`ConfigError` with one line. Nothing here
-imports torch, but for :func:`check_targets`, which imports what a configuration names.
+imports torch.
 """
 
 from __future__ import annotations
 
-import difflib
-import functools
-import inspect
 import math
-import pkgutil
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from siamese.errors import ConfigError, nearest
+from siamese.kinds import check_type, kind_of, mistyped, shown
 from siamese.schema import (
     BATCHES,
     CHECKS,
-    NESTED_KEYS,
     OPTIONAL_TARGETS,
     OWN_KEYS,
-    SPANS,
     TARGETS,
     Config,
     schema,
 )
-
-
-class ConfigError(Exception):
-    """A command or configuration that cannot be run as it stands (exit status 2)."""
-
-
-class RunError(Exception):
-    """Something that failed while running, through no bug of ours (exit status 1)."""
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the closest of ``choices``, or an empty string."""
-    others = [choice for choice in choices if not word.startswith(f"{choice}.")]  # its own group is no correction
-    found = difflib.get_close_matches(word, others, n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+from siamese.targets import targets
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -67,7 +48,7 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
             combination; the message is one line naming the key, the value and what is accepted.
     """
     if not isinstance(composed, (Mapping, DictConfig)):
-        raise ConfigError(f"{_shown(composed)}: expected a group of keys, found {_kind(composed)}")
+        raise ConfigError(f"{shown(composed)}: expected a group of keys, found {kind_of(composed)}")
     try:
         plain = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
         _check_groups(plain)
@@ -118,7 +99,7 @@ def _check_groups(plain: Any, prefix: str = "", cls: type = Config) -> None:
             continue
         value = plain[f.name]
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{key}={_shown(value)}: expected keys below it ({key}.KEY=VALUE), found {_kind(value)}")
+            raise ConfigError(f"{key}={shown(value)}: expected keys below it ({key}.KEY=VALUE), found {kind_of(value)}")
         if is_dataclass(kind):
             _check_groups(value, f"{key}.", kind)  # type: ignore[arg-type]
 
@@ -132,7 +113,7 @@ def one_line(error: OmegaConfBaseException) -> str:
         return f"unknown key {key!r}{nearest(key, kinds)}"
     if isinstance(error, ValidationError) and key in kinds:
         value = error.value._value() if isinstance(error.value, ValueNode) else error.value
-        return _mistyped(key, value, kinds[key])
+        return mistyped(key, value, kinds[key])
     if "Missing mandatory value" in text:
         return f"{key}: a value is required (write {key}=VALUE)"
     return f"{key}: {text}" if key and key not in text else text
@@ -184,7 +165,7 @@ def _check_batches(config: Config) -> None:
         if key == "kind" or (value is None) != (key in BATCHES[kind]):
             continue
         expected = "a number" if value is None else f"null, for batches.kind={kind} does not use it"
-        raise ConfigError(f"batches.{key}={_shown(value)}: expected {expected}")
+        raise ConfigError(f"batches.{key}={shown(value)}: expected {expected}")
     if config.data.split == "article" and kind != "triplets":
         raise ConfigError(
             f"batches.kind={kind}: data.split=article splits the article's own triplets; expected batches=triplets"
@@ -212,7 +193,7 @@ def _check_loss(config: Config) -> None:
         strange = [k for k in usable if k not in BATCHES] if isinstance(usable, list) else [usable]
         if strange:
             raise ConfigError(
-                f"{key}.batches={_shown(usable)}: expected a list of {', '.join(BATCHES)}"
+                f"{key}.batches={shown(usable)}: expected a list of {', '.join(BATCHES)}"
                 f"{nearest(str(strange[0]), BATCHES)}"
             )
         if kind not in usable:
@@ -245,177 +226,6 @@ def _check_accumulation(config: Config) -> None:
             "accumulation.scope=window: a window of one micro-batch has nothing to remember; expected "
             "trainer.accumulate_grad_batches above 1, or accumulation.scope=persistent"
         )
-
-
-PLAIN = {NoneType: "null", bool: "bool", int: "int", float: "float", str: "str"}
-
-
-def check_type(key: str, value: Any, annotation: Any) -> None:
-    """Refuse a ``value`` that ``annotation`` has no place for."""
-    if not _fits(value, annotation):
-        raise ConfigError(_mistyped(key, value, annotation))
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value as YAML has them may be meant for ``annotation``. Text, lists and groups may
-    stand for an object that is made of them; numbers, booleans and null are what they are."""
-    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
-    if kind in (Union, UnionType):
-        return any(_fits(value, one) for one in arguments)
-    if kind is Literal:
-        return value in arguments
-    if kind in PLAIN or kind is None:
-        accepted: dict[Any, tuple[type, ...]] = {None: (NoneType,), float: (int, float)}
-        return type(value) in accepted.get(kind, (kind,))
-    if kind in (list, tuple, Sequence, Collection, Iterable):
-        if not isinstance(value, list):
-            return False
-        if kind is not tuple or ... in arguments:
-            return all(_fits(one, arguments[0]) for one in value if arguments)
-        return len(value) == len(arguments) and all(map(_fits, value, arguments))
-    if kind is Any or not isinstance(kind, type) or isinstance(value, (str, list, dict)):
-        return True
-    return isinstance(value, kind)
-
-
-def _mistyped(key: str, value: Any, annotation: Any) -> str:
-    union = get_origin(annotation) in (Union, UnionType)
-    kinds = get_args(annotation) if union else (annotation,)
-    plain = [k for k in kinds if k in PLAIN or get_origin(k) is not None]
-    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-    expected = " or ".join(sorted(_expected(kind) for kind in plain or kinds))
-    return f"{key}={_shown(value)}: expected {expected}, found {_kind(value)}{nearest(str(value), choices)}"
-
-
-def _expected(annotation: Any) -> str:
-    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
-    if kind is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if kind is tuple and arguments and ... not in arguments:
-        return f"a list of {len(arguments)}"
-    if kind in (list, tuple, Sequence, Collection, Iterable):
-        return "a list"
-    return PLAIN.get(kind) or str(getattr(kind, "__name__", kind))
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else str(value)
-
-
-def _kind(value: Any) -> str:
-    return PLAIN.get(type(value)) or ("a list" if isinstance(value, Sequence) else "a group of keys")
-
-
-def check_targets(config: Config) -> None:
-    """Check the arguments of every ``_target_`` against its signature (this imports the targets).
-
-    Raises:
-        ConfigError: for a target that cannot be found, an argument it does not take, one it needs
-            and was not given, or one of the wrong plain type.
-    """
-    for group, supplied in TARGETS.items():
-        node, own = getattr(config, group), OWN_KEYS.get(group, {})
-        if not node.get("_target_"):
-            for key in node.keys() - {"_target_"} - own.keys():
-                raise ConfigError(f"unknown key {f'{group}.{key}'!r}: {group}._target_ is null, and nothing takes it")
-            continue
-        for key, inner in targets(group, node):
-            mine = own if key == group else [name for name in NESTED_KEYS if name in own]
-            given = {k: v for k, v in inner.items() if k != "_target_" and k not in mine}
-            check_arguments(key, inner["_target_"], find_target(key, inner["_target_"]), given, supplied, mine)
-
-
-def targets(key: str, node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """``node`` and every mapping inside it that names a ``_target_``, each with its dotted key."""
-    if isinstance(node, Mapping):
-        if node.get("_target_") is not None:
-            yield key, node
-        for name, inner in node.items():
-            yield from targets(f"{key}.{name}", inner)
-    elif isinstance(node, list):
-        for place, inner in enumerate(node):
-            yield from targets(f"{key}[{place}]", inner)
-
-
-def check_arguments(
-    key: str,
-    name: str,
-    target: Callable[..., Any],
-    given: Mapping[str, Any],
-    supplied: Collection[str] = (),
-    own: Collection[str] = (),
-) -> None:
-    """Check what stands below ``key`` against the arguments of ``target``, which goes by ``name``.
-
-    Args:
-        supplied: arguments that the program adds; one that is null by default remains an option.
-        own: keys below ``key`` that are the program's, not the target's.
-
-    Raises:
-        ConfigError: see :func:`check_targets`.
-    """
-    takes = {k: p for k, p in parameters(target).items() if k not in supplied or p.default is None}
-    try:
-        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):
-        hints = {}
-    for argument, value in given.items():
-        if argument not in takes:
-            known = [f"{key}.{k}" for k in [*takes, *own]]
-            raise ConfigError(
-                f"unknown key {f'{key}.{argument}'!r}: {name} takes "
-                f"{', '.join([*takes, *own]) or 'no arguments'}{nearest(f'{key}.{argument}', known)}"
-            )
-        spans_the_run = key == "scheduler" and argument in SPANS and value is None
-        default = type(takes[argument].default)  # says the type where nothing else does
-        hint = hints.get(argument, {bool: bool, int: float, float: float}.get(default, Any))
-        if not spans_the_run:
-            check_type(f"{key}.{argument}", value, hint)
-    for argument, parameter in takes.items():
-        if parameter.default is parameter.empty and argument not in given:
-            raise ConfigError(f"{key}.{argument}: {name} needs it (write {key}.{argument}=VALUE)")
-
-
-def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments that ``target`` takes by name, those included that the ``__init__`` of a class
-    hands up to its bases as ``**kwargs``."""
-    if isinstance(target, functools.partial):
-        return {k: p for k, p in parameters(target.func).items() if k not in target.keywords}
-    steps = [target]
-    if inspect.isclass(target):
-        steps += [vars(base)["__init__"] for base in target.__mro__[1:-1] if "__init__" in vars(base)]
-    found: dict[str, inspect.Parameter] = {}
-    all_handed_up = True  # without *args, a class itself fills in what its bases require
-    for step in steps:
-        taken = inspect.signature(step).parameters
-        kinds = {p.kind for p in taken.values()}
-        named = {k: p for k, p in taken.items() if p.kind not in _UNNAMED and k != "self"}
-        found = {k: p for k, p in named.items() if all_handed_up or p.default is not p.empty} | found
-        if inspect.Parameter.VAR_KEYWORD not in kinds:
-            break
-        all_handed_up = all_handed_up and inspect.Parameter.VAR_POSITIONAL in kinds
-    return found
-
-
-_UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-def find_target(key: str, path: Any) -> Callable[..., Any]:
-    """What the dotted ``path`` names."""
-    try:
-        target = pkgutil.resolve_name(path)
-    except Exception as error:  # whatever importing a named path may raise
-        reason = " ".join(str(error).split())
-        module = str(path).rpartition(".")[0]
-        try:
-            known = [f"{module}.{other}" for other in dir(pkgutil.resolve_name(module))]
-        except Exception:
-            known = []
-        hint = nearest(str(path), known)
-        raise ConfigError(f"{key}._target_={path}: cannot be imported ({reason}){hint}") from None
-    if not callable(target):
-        raise ConfigError(f"{key}._target_={path}: expected a class or a function, found {type(target).__name__}")
-    return target
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from torch import nn
 
 from siamese.artifacts import RunDirectory
 from siamese.checkpoints import loads
-from siamese.config import RunError
 from siamese.data import LabelledImages, SiameseData, draw_triplets
 from siamese.data.draws import generator
+from siamese.errors import RunError
 from siamese.evaluation.measure import Measured, measure
 from siamese.evaluation.metrics import Undefined, Values, defined, direction
 from siamese.evaluation.pairs import problem

@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from siamese.artifacts import RunDirectory, read_json
-from siamese.config import ConfigError, RunError, flatten, to_dict
+from siamese.config import flatten, to_dict
+from siamese.errors import ConfigError, RunError
 from siamese.schema import Config
 
 Scalars = Mapping[str, Any]

@@ -12,8 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from siamese import artifacts
-from siamese.config import ConfigError, RunError, flatten, targets, to_dict, validate
+from siamese.config import flatten, to_dict, validate
+from siamese.errors import ConfigError, RunError
 from siamese.schema import NOT_SCIENTIFIC, SCHEMA_VERSION, SPANS, TARGETS, Config, is_scientific
+from siamese.targets import targets
 
 EPOCHS = "trainer.max_epochs"
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 import logging
-import pkgutil
 import re
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +14,31 @@ import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
-import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamese.accumulation import Accumulation, Exact, GradientMeter, Memory, Naive, statement
-from siamese.artifacts import RunDirectory, follows, holds_a_run, lead, read_json, release
+from siamese.artifacts import RunDirectory, follows, holds_a_run, lead, release
 from siamese.callbacks import ProgressBar, Recorder
 from siamese.checkpoints import AtomicCheckpointIO, Checkpoints, StopRequest, newest
-from siamese.command_line import CONF, Interrupted, job_config
-from siamese.config import ConfigError, RunError, check_targets, nearest, validate
+from siamese.checks import check_device, check_image_size, check_koleo_rows, check_loss, check_memory, check_same_data
+from siamese.command_line import Interrupted, job_config
+from siamese.config import validate
 from siamese.data import LabelledImages, SiameseData, load
 from siamese.data.draws import generator
-from siamese.data.items import IMAGES, ITEMS
+from siamese.errors import ConfigError, RunError
 from siamese.evaluate import Entries, EveryEpochs, entry, evaluate, restore
 from siamese.evaluate_pairs import evaluate_pairs
 from siamese.loggers import Logs, check_logger
-from siamese.losses import KoLeo, Objective, takes_references
-from siamese.losses.build import make_loss, try_out
+from siamese.losses import KoLeo, Objective
+from siamese.losses.build import make_loss
 from siamese.module import SiameseModule
+from siamese.optimization import check_optimization, schedule
 from siamese.report import draw, results_table
 from siamese.resume import resumed_config
-from siamese.schema import OWN_KEYS, SPANS, Config
+from siamese.schema import Config
+from siamese.targets import check_targets, make
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +47,7 @@ def check(composed: DictConfig) -> Config:
     """The configuration that a command asks for, found fit to run on this machine.
 
     Raises:
-        ConfigError: see :func:`siamese.config.validate`, :func:`siamese.config.check_targets` and
+        ConfigError: see :func:`siamese.config.validate`, :func:`siamese.targets.check_targets` and
             :func:`siamese.resume.resumed_config`; for a device that is not there; or for values
             that the optimizer or the scheduler refuses.
     """
@@ -62,9 +56,9 @@ def check(composed: DictConfig) -> Config:
     check_targets(config)
     check_logger(config)
     check_device(config)
-    _check_optimization(config)
-    _check_loss(config)
-    _check_memory(config)
+    check_optimization(config)
+    check_loss(config)
+    check_memory(config)
     return config
 
 
@@ -116,7 +110,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = split_data(config, load(config.data, config.seed))
     module = build(config, data)
-    _check_image_size(config, module)
+    check_image_size(config, module)
     every = config.accumulation.measure_every
     meter = None if every is None else GradientMeter(every)
     recorder = Recorder(run, config.callbacks, meter)
@@ -133,9 +127,9 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     if meter is not None:
         callbacks = [meter, *callbacks]
     trainer = make_trainer(config, run.path, callbacks)
-    _check_koleo_rows(config, module.objective, data)
+    check_koleo_rows(config, module.objective, data)
     if resuming:
-        _check_same_data(run, data)
+        check_same_data(run, data)
         run.resume(config)
     elif not follows():
         _draw_samples(run, data, config.figures.format)
@@ -194,7 +188,7 @@ def build(config: Config, data: SiameseData) -> SiameseModule:
         objective,
         data,
         lambda parameters: make("optimizer", config.optimizer, parameters),
-        lambda optimizer, steps: _schedule(config, optimizer, steps),
+        lambda optimizer, steps: schedule(config, optimizer, steps),
         accumulation(config),
         koleo_embeddings=config.evaluation.koleo_embeddings,
         loss_lr=config.loss["lr"],
@@ -212,20 +206,6 @@ def accumulation(config: Config) -> Accumulation:
     if asked.mode == "memory":
         return Memory(asked.scope, asked.size, asked.rescale_last_window)
     return Naive(asked.rescale_last_window)
-
-
-def make(group: str, node: Mapping[str, Any], *arguments: Any, **supplied: Any) -> Any:
-    """What ``node`` names in its ``_target_``, made of its other keys and of what is supplied here.
-
-    Raises:
-        ConfigError: when the target refuses them.
-    """
-    try:
-        return instantiate(node, _partial_=True, _convert_="all")(*arguments, **supplied)
-    except (TypeError, ValueError, InstantiationException) as error:
-        given = ", ".join(f"{group}.{k}={v}" for k, v in node.items() if k != "_target_")
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{group}: {node['_target_']} refuses {given or 'to be made'} ({reason})") from error
 
 
 def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -255,21 +235,6 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         enable_checkpointing=bool(callbacks),
         enable_progress_bar=bool(progress),
     )
-
-
-def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, Any] | None:
-    """Lightning's description of the scheduler; null ``T_max`` and ``total_steps`` span the run."""
-    if not config.scheduler.get("_target_"):
-        return None
-    span = steps if config.scheduler["interval"] == "step" else config.trainer.max_epochs
-    spans = {k: span for k in SPANS if k in config.scheduler and config.scheduler[k] is None}
-    own = OWN_KEYS["scheduler"]
-    arguments = {k: v for k, v in config.scheduler.items() if k not in own} | spans
-    if "max_lr" in arguments and len(optimizer.param_groups) > 1:  # each group peaks in proportion to its rate
-        rates = [group["lr"] for group in optimizer.param_groups]
-        arguments["max_lr"] = [arguments["max_lr"] * rate / rates[0] for rate in rates]
-    scheduler = make("scheduler", arguments, optimizer)
-    return {"scheduler": scheduler, "interval": config.scheduler["interval"]}
 
 
 def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
@@ -311,129 +276,6 @@ def _measure_samples(run: RunDirectory, module: SiameseModule) -> None:
         z = torch.nn.functional.normalize(module.eval()(images.flatten(0, 1)).double().cpu(), dim=1)
     anchors, others = z.unflatten(0, images.shape[:2]).split([1, 2], dim=1)
     run.arrays("samples", **samples | {"triplet_distances": 1 - (anchors * others).sum(2).numpy()})
-
-
-def _check_koleo_rows(config: Config, objective: Objective, data: SiameseData) -> None:
-    """Refuse a micro-batch or a validation in which KoLeo would have too few rows, before it comes up."""
-    if not objective.koleo_weight:
-        return
-    seen = min(config.evaluation.koleo_embeddings, *(len(data.parts[part]) for part in ("validation", "test")))
-    if seen <= objective.koleo.neighbours:
-        raise ConfigError(
-            f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
-            "that validation measures KoLeo on"
-        )
-    size, together = data.loader.batch_size, "micro-batch"
-    if config.accumulation.mode == "exact":
-        size, together = size * config.trainer.accumulate_grad_batches, "window"
-    last = (len(data.loader) * data.loader.batch_size if data.group > 1 else data.loader.items) % size or size
-    rows = data.layout.images * last if objective.koleo.over == "all" else last
-    if rows <= objective.koleo.neighbours:
-        raise ConfigError(
-            f"data.batch_size={config.data.batch_size}: the last {together} of an epoch has {last} "
-            f"{ITEMS[data.batches.kind]}, too few "
-            f"for loss.koleo_over={objective.koleo.over} with loss.koleo_neighbours={objective.koleo.neighbours}"
-        )
-
-
-def _check_same_data(run: RunDirectory, data: SiameseData) -> None:
-    before, now = read_json(run.path / "manifest.json"), data.facts()
-    for what in ("data", "split"):
-        found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")  # type: ignore[index]
-        if found != expected:
-            raise ConfigError(
-                f"resume={run.path}: the {what} of the run has changed (fingerprint {found}, expected {expected})"
-            )
-
-
-def check_device(config: Config) -> None:
-    device = config.device
-    if device.accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device.accelerator=cuda: no CUDA device was found here; expected device=auto or device=cpu")
-    if device.accelerator == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device.accelerator=mps: no Apple GPU was found here; expected device=auto or device=cpu")
-    found = torch.cuda.device_count() if device.accelerator == "cuda" else 1 if device.accelerator == "mps" else None
-    if found is not None and device.devices > found:
-        raise ConfigError(f"device.devices={device.devices}: found {found} of accelerator={device.accelerator} here")
-    if device.devices > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigError(
-            f"device.devices={device.devices}: the processes of a run start its command again, which with -m would be "
-            "the whole sweep; expected one run a command"
-        )
-    if device.precision == "16-mixed" and device.accelerator == "cpu":
-        raise ConfigError("device.precision=16-mixed: the CPU has no float16 training; expected bf16-mixed or 32-true")
-    strategies = ["auto", *StrategyRegistry.available_strategies()]
-    if device.strategy not in strategies:
-        raise ConfigError(
-            f"device.strategy={device.strategy}: expected auto or one of Lightning's strategies"
-            f"{nearest(device.strategy, strategies)}"
-        )
-
-
-def _check_optimization(config: Config) -> None:
-    """Make the optimizer and its schedule of one parameter, so that what they refuse is known early."""
-    optimizer = make("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1, 1))])
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        path, found = config.optimizer["_target_"], type(optimizer).__name__
-        raise ConfigError(f"optimizer._target_={path}: expected what makes a torch.optim.Optimizer, found {found}")
-    window, mode = config.trainer.accumulate_grad_batches, config.accumulation.mode
-    evaluates_again = inspect.signature(type(optimizer).step).parameters["closure"].default is inspect.Parameter.empty
-    if evaluates_again and (mode != "naive" or window > 1):
-        raise ConfigError(
-            f"optimizer._target_={config.optimizer['_target_']}: it evaluates each step several times, and the "
-            f"micro-batches of a window pass once; with accumulation={mode} and trainer.accumulate_grad_batches="
-            f"{window} expected an optimizer that evaluates a step once"
-        )
-    schedule = _schedule(config, optimizer, steps=100)
-    if schedule is not None and isinstance(schedule["scheduler"], ReduceLROnPlateau):
-        raise ConfigError(
-            f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
-            "follows steps or epochs"
-        )
-
-
-def _check_loss(config: Config) -> None:
-    kind = config.batches.kind
-    images = config.data.batch_size * config.device.devices * IMAGES.get(kind, 1)  # that a loss is called with
-    if config.accumulation.mode == "exact":
-        images *= config.trainer.accumulate_grad_batches
-    try_out(config.loss, kind, images, config.model.get("embedding_dim") or 128)  # null: known once it is built
-
-
-def _check_memory(config: Config) -> None:
-    """Refuse ``accumulation=memory`` where nothing would look at the references, or something should and cannot."""
-    if config.accumulation.mode != "memory":
-        return
-    koleo = config.loss["koleo_weight"]
-    if koleo and config.loss["koleo_over"] != "all":
-        raise ConfigError(
-            f"loss.koleo_over={config.loss['koleo_over']}: the references of accumulation=memory have no roles; "
-            "expected all"
-        )
-    with torch.random.fork_rng(devices=[]):
-        loss = make_loss(config.loss, config.loss.get("num_classes") or 2, config.model.get("embedding_dim") or 128)
-    drawn = config.batches.kind != "balanced"
-    if takes_references(loss, drawn=drawn) or (drawn and koleo and not getattr(loss, "batch_dependent", True)):
-        return
-    targets = {file.stem: yaml.safe_load(file.read_text()).get("_target_") for file in (CONF / "loss").glob("*.yaml")}
-    able = [name for name, path in targets.items() if path and takes_references(pkgutil.resolve_name(path), drawn=True)]
-    raise ConfigError(
-        f"accumulation.mode=memory: {config.loss['_target_']} cannot take reference embeddings with "
-        f"batches.kind={config.batches.kind}; expected loss={'|'.join(sorted(able))}, a loss.miner, batches=balanced, "
-        "or a loss of single tuples with loss.koleo_weight above 0"
-    )
-
-
-def _check_image_size(config: Config, module: SiameseModule) -> None:
-    size = config.data.image_size
-    try:
-        with torch.no_grad():
-            copy.deepcopy(module.net).eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"data.image_size={size}: {config.model['_target_']} cannot embed images of this size ({reason})"
-        ) from None
 
 
 def _device_facts(trainer: pl.Trainer) -> dict[str, Any]:

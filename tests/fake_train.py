@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from siamese import artifacts
 from siamese.command_line import Guard, Interrupted, errors_in_one_line, job_config
-from siamese.config import RunError, validate
+from siamese.config import validate
+from siamese.errors import RunError
 
 Guard.on_run_start = lambda self, config, **kwargs: None  # type: ignore[method-assign, assignment]
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from siamese.accumulation import Exact, Naive
 from siamese.accumulation.gradients import compare
-from siamese.config import ConfigError
+from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective
 from siamese.module import SiameseModule
 

@@ -11,10 +11,11 @@ from accumulating import Stop, assert_close, config, first_window, fit, make, we
 
 from siamese.accumulation import Exact, Memory, Naive
 from siamese.accumulation.gradients import compare
+from siamese.checks import check_memory
 from siamese.losses import BatchAllTripletLoss, KoLeo, References
 from siamese.losses.references import beside
 from siamese.module import SiameseModule
-from siamese.run import _check_memory, accumulation
+from siamese.run import accumulation
 
 
 def flat(gradients: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -134,7 +135,7 @@ def test_the_configuration_makes_the_mode() -> None:
         ),
     ):
         asked = config(*words)
-        _check_memory(asked)
+        check_memory(asked)
         mode = accumulation(asked)
         assert type(mode) is kind
         assert {name: getattr(mode, name) for name in has} == has

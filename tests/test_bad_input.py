@@ -26,7 +26,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
 from siamese.command_line import job_config
-from siamese.config import ConfigError
+from siamese.errors import ConfigError
 from siamese.models import conv_small
 from siamese.run import check
 

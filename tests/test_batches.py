@@ -17,11 +17,12 @@ from siamese.accumulation import statement
 from siamese.artifacts import RunDirectory
 from siamese.checkpoints import Checkpoints, StopRequest
 from siamese.command_line import Interrupted
-from siamese.config import ConfigError, validate
+from siamese.config import validate
 from siamese.data import LabelledImages, SiameseData, load
 from siamese.data.balanced import class_groups
 from siamese.data.batches import Batch
 from siamese.data.tuples import consecutive_pairs
+from siamese.errors import ConfigError
 from siamese.losses import ContrastiveLoss, KoLeo, Objective
 from siamese.run import build, make_trainer
 from siamese.schema import Batches, Config, Data

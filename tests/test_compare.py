@@ -24,7 +24,7 @@ from siamese.compare.comparison import Options, compare  # noqa: E402
 from siamese.compare.grouping import parse_condition  # noqa: E402
 from siamese.compare.reading import LeftOut, Run, find_runs, read_run  # noqa: E402
 from siamese.compare.statistics import seeds_needed  # noqa: E402
-from siamese.config import ConfigError  # noqa: E402
+from siamese.errors import ConfigError  # noqa: E402
 
 FOLDS = {0.0: (0.9135, 0.9210, 0.9165, 0.9239, 0.9215), 0.1: (0.9149, 0.9136, 0.9235, 0.9251, 0.9111)}
 BATCH, WINDOW, KOLEO = "data.batch_size", "trainer.accumulate_grad_batches", "loss.koleo_weight"

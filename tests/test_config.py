@@ -15,8 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from siamese.command_line import job_config
-from siamese.config import ConfigError, check_targets, flatten, to_dict, validate
+from siamese.config import flatten, to_dict, validate
+from siamese.errors import ConfigError
 from siamese.schema import CHECKS, Config, is_scientific, schema
+from siamese.targets import check_targets
 
 OPTIONS = sorted(
     (file.parent.name, file.stem)

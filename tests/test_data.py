@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from siamese.config import ConfigError
 from siamese.data import SiameseData, article_triplets, crop_and_flip, draw_triplets, load, split_images
 from siamese.data.draws import generator
 from siamese.data.tuples import article_split
+from siamese.errors import ConfigError
 from siamese.schema import Augment, Data
 
 TOY = Data(source="toy", batch_size=4, negatives_per_class=None, val_fraction=0.2)

@@ -22,8 +22,9 @@ from sklearn.metrics import roc_auc_score
 from torchvision.datasets import FashionMNIST
 
 from siamese.command_line import job_config
-from siamese.config import ConfigError, RunError, validate
+from siamese.config import validate
 from siamese.data import fashion_mnist, load
+from siamese.errors import ConfigError, RunError
 from siamese.evaluation.given_pairs import pair_verification
 from siamese.run import train
 from siamese.schema import Data

@@ -20,7 +20,7 @@ from matplotlib.text import Text
 
 from siamese import figures
 from siamese.artifacts import RunDirectory, release
-from siamese.config import RunError
+from siamese.errors import RunError
 from siamese.figures.style import OTHER, SAME, class_style
 
 NAMES = {

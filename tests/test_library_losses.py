@@ -26,14 +26,15 @@ from pytorch_metric_learning import distances, losses, miners, regularizers
 from torch import Tensor, nn
 
 from siamese.command_line import job_config
-from siamese.config import ConfigError, find_target, parameters
 from siamese.data import SiameseData
+from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective
 from siamese.losses.build import LABELS, NAMED, make_loss
 from siamese.module import SiameseModule
 from siamese.resume import _refuse_foreign_targets
 from siamese.run import build, check, make_trainer
 from siamese.schema import Config
+from siamese.targets import find_target, parameters
 
 CLASSES, SIZE = 4, 8
 Tuples = tuple[Tensor, ...] | None

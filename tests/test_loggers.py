@@ -30,8 +30,9 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from siamese.artifacts import RunDirectory, read_metrics, release
 from siamese.command_line import job_config
-from siamese.config import ConfigError, RunError, flatten, validate
+from siamese.config import flatten, validate
 from siamese.data import load
+from siamese.errors import ConfigError, RunError
 from siamese.loggers import Logs, MLflow
 from siamese.run import check, train
 from siamese.schema import Config

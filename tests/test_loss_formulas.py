@@ -18,7 +18,7 @@ from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor, nn
 
 from siamese import losses
-from siamese.config import ConfigError
+from siamese.errors import ConfigError
 from siamese.losses import (
     BatchAllTripletLoss,
     ConstellationLoss,

@@ -13,10 +13,11 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from siamese.config import ConfigError, RunError, check_targets, validate
+from siamese.config import validate
+from siamese.errors import ConfigError, RunError
 from siamese.models import EmbeddingNet, conv_small, from_torchvision, mlp, resnet9, sequential
 from siamese.models.pretrained import FEATURES
-from siamese.run import make
+from siamese.targets import check_targets, make
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 MODELS = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))

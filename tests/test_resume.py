@@ -23,7 +23,7 @@ from forkserver import ForkServer
 
 from siamese.artifacts import TEMPORARY, RunDirectory, atomic
 from siamese.checkpoints import newest, random_state, restore_random_state
-from siamese.config import RunError
+from siamese.errors import RunError
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}

@@ -17,7 +17,7 @@ import yaml
 from conftest import ROOT, Cli, wait_for
 from PIL import Image
 
-from siamese.config import ConfigError
+from siamese.errors import ConfigError
 from siamese.sweep.search import Search
 from siamese.sweep.states import state
 from siamese.sweep.study import draw, read

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from siamese.command_line import job_config
-from siamese.config import ConfigError, flatten, validate
+from siamese.config import flatten, validate
+from siamese.errors import ConfigError
 from siamese.schema import is_scientific
 from siamese.sweep import sweep as sweeping
 from siamese.sweep.job import quoted

@@ -15,8 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from siamese.accumulation.distributed import gather
 from siamese.accumulation.window import Seen, join, output, place_in
-from siamese.config import ConfigError
 from siamese.data import Batch
+from siamese.errors import ConfigError
 from siamese.randomness import random_state, restore_random_state
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from siamese.compare.grouping import (
 from siamese.compare.metrics import MARGINS, Metric, choose_metrics, read_margins
 from siamese.compare.reading import LeftOut, Run, find_runs
 from siamese.compare.warnings import batch_warnings, provenance_warnings
-from siamese.config import ConfigError
+from siamese.errors import ConfigError
 
 
 class NothingUsable(Exception):

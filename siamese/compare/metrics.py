@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from siamese.compare.reading import Run
-from siamese.config import ConfigError, nearest
+from siamese.errors import ConfigError, nearest
 
 MARGINS = Path(__file__).parent / "margins.yaml"
 # What is compared where --metrics does not say: few, for each is one more chance to be misled.

@@ -16,7 +16,8 @@ import numpy as np
 import yaml
 
 from siamese.artifacts import read_json, read_metrics
-from siamese.config import ConfigError, RunError, flatten
+from siamese.config import flatten
+from siamese.errors import ConfigError, RunError
 from siamese.schema import SCHEMA_VERSION
 
 MARKS = ("manifest.json", "status.json", "config.resolved.yaml", ".hydra")  # any of them makes a run directory

@@ -13,7 +13,7 @@ from siamese.compare import page, tables, wording
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import shown
 from siamese.compare.reading import MARKS
-from siamese.config import ConfigError, nearest
+from siamese.errors import ConfigError, nearest
 
 REPORT_VERSION = 1
 

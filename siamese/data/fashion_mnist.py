@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.config import RunError
 from siamese.data.sources import LabelledImages
+from siamese.errors import RunError
 from siamese.schema import Data
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist

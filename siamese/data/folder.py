@@ -17,8 +17,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.progress import track
 
-from siamese.config import ConfigError, RunError
 from siamese.data.sources import LabelledImages
+from siamese.errors import ConfigError, RunError
 from siamese.schema import Data
 
 log = logging.getLogger(__name__)

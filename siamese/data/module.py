@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from siamese.artifacts import fingerprint
-from siamese.config import ConfigError
 from siamese.data.balanced import class_groups
 from siamese.data.batches import Batch, Epoch, EpochLoader, ImageLoader, Tuples, crop_and_flip, indices_tuple
 from siamese.data.draws import generator
@@ -22,6 +21,7 @@ from siamese.data.ranks import RankLoader
 from siamese.data.sources import LabelledImages
 from siamese.data.splits import split_images
 from siamese.data.tuples import article_split, check_classes
+from siamese.errors import ConfigError
 from siamese.schema import Batches, Data
 
 MEASURED = 64  # triplets or pairs that a loss is measured on at a time

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from siamese.artifacts import fingerprint
-from siamese.config import ConfigError, RunError
 from siamese.data.draws import generator
+from siamese.errors import ConfigError, RunError
 from siamese.schema import Data
 
 log = logging.getLogger(__name__)

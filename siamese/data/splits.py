@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from siamese.config import ConfigError
 from siamese.data.draws import generator
 from siamese.data.sources import LabelledImages
+from siamese.errors import ConfigError
 from siamese.schema import Data
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from siamese.config import ConfigError
+from siamese.errors import ConfigError
 
 
 def check_classes(labels: np.ndarray, index: np.ndarray, names: Sequence[str], part: str) -> None:

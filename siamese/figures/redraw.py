@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from siamese.artifacts import read_metrics
-from siamese.config import RunError
+from siamese.errors import RunError
 from siamese.figures.embedding import distance_matrix, projection, similarity_histogram, spectrum
 from siamese.figures.images import gallery, hardest_triplets, pair_grid, sample_grid, triplet_grid
 from siamese.figures.training import loss_curves, metric_curves, roc_curves

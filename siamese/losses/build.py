@@ -13,10 +13,11 @@ from pytorch_metric_learning import distances, losses, miners, reducers, regular
 from pytorch_metric_learning.utils.loss_and_miner_utils import convert_to_pairs, convert_to_triplets
 from torch import Tensor, nn
 
-from siamese.config import ConfigError, check_arguments, find_target, nearest, parameters
+from siamese.errors import ConfigError, nearest
 from siamese.losses import library
 from siamese.losses.n_pair import ConstellationLoss
 from siamese.schema import OWN_KEYS
+from siamese.targets import check_arguments, find_target, parameters
 
 _REGULARIZERS: dict[str, Callable[..., Any]] = {
     "center_invariant": regularizers.CenterInvariantRegularizer,

@@ -11,7 +11,8 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from siamese.config import ConfigError, check_type, nearest
+from siamese.errors import ConfigError, nearest
+from siamese.kinds import check_type
 from siamese.models.build import Backbone, embedding_net
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from siamese.config import ConfigError, RunError
+from siamese.errors import ConfigError, RunError
 from siamese.models.embedding import EmbeddingNet
 
 

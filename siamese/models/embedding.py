@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from siamese.config import ConfigError, nearest
+from siamese.errors import ConfigError, nearest
 
 
 class EmbeddingNet(nn.Module):

@@ -8,7 +8,7 @@ from urllib.error import URLError
 import torchvision
 from torch import Tensor, nn
 
-from siamese.config import RunError
+from siamese.errors import RunError
 from siamese.models.build import Backbone, embedding_net
 
 # What each ends with, F.

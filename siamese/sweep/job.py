@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from siamese import artifacts
 from siamese.artifacts import RunDirectory
 from siamese.command_line import Interrupted
-from siamese.config import ConfigError, RunError
+from siamese.errors import ConfigError, RunError
 from siamese.sweep.states import state
 
 PATIENCE = 20.0  # seconds for a job that was asked to stop, or whose last process has not ended

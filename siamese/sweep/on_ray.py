@@ -10,7 +10,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from omegaconf import open_dict
 
-from siamese.config import ConfigError
+from siamese.errors import ConfigError
 
 
 def launch(

@@ -18,7 +18,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from siamese.config import ConfigError, flatten
+from siamese.config import flatten
+from siamese.errors import ConfigError
 from siamese.schema import is_scientific
 
 UNSAID = ("sweep", "experiment")  # what a job does not repeat in its name

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from siamese import artifacts
-from siamese.config import RunError
+from siamese.errors import RunError
 from siamese.sweep.job import stop
 from siamese.sweep.plan import Planned
 from siamese.sweep.states import State, recorded

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from siamese import artifacts
 from siamese.command_line import Interrupted
-from siamese.config import ConfigError, RunError, nearest
+from siamese.errors import ConfigError, RunError, nearest
 from siamese.sweep.job import THREADS, Ending, cores, quoted, run_apart
 from siamese.sweep.states import state
 from siamese.sweep.study import Study, draw

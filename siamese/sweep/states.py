@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from siamese import artifacts
-from siamese.config import RunError
+from siamese.errors import RunError
 
 MAIN_METRICS = ("test/auc", "val/auc")
 

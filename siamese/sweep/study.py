@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import Trial
 
 from siamese.command_line import CONF, job_config
-from siamese.config import ConfigError, validate
+from siamese.config import validate
+from siamese.errors import ConfigError
 
 
 @dataclass

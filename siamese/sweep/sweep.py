@@ -23,7 +23,8 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from siamese import artifacts
 from siamese.command_line import Interrupted
-from siamese.config import ConfigError, RunError, validate
+from siamese.config import validate
+from siamese.errors import ConfigError, RunError
 from siamese.schema import SCHEMA_VERSION, Config
 from siamese.schema import Sweep as Settings
 from siamese.sweep.job import PATIENCE, STOP, Job, cores, quoted

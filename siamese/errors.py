@@ -1,0 +1,21 @@
+"""What ends a command: two kinds of errors, each said in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(Exception):
+    """A command or configuration that cannot be run as it stands (exit status 2)."""
+
+
+class RunError(Exception):
+    """Something that failed while running, through no bug of ours (exit status 1)."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the closest of ``choices``, or an empty string."""
+    others = [choice for choice in choices if not word.startswith(f"{choice}.")]  # its own group is no correction
+    found = difflib.get_close_matches(word, others, n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
