@@ -132,7 +132,9 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         check_same_data(run, data)
         run.resume(config)
     elif not follows():
-        _draw_samples(run, data, config.figures.format)
+        _show_samples(run, data)
+        if config.figures.draw:
+            draw(run.path, run, config.figures.format)
         run.begin(config, {"device": _device_facts(trainer), **data.facts()})
     trainer.logger = logs.open()
     log.info("%s", run.path)
@@ -156,7 +158,8 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         summary["val/collapsed"] = entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
     _measure_samples(run, module)
-    draw(run.path, run, config.figures.format, logs.figure)
+    if config.figures.draw:
+        draw(run.path, run, config.figures.format, logs.figure)
     run.summary(summary)
     logs.conclude(summary, data.source.images[torch.from_numpy(data.parts["test"])])
     results_table(run.path, summary, "best", notes)
@@ -247,7 +250,7 @@ def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
     return found
 
 
-def _draw_samples(run: RunDirectory, data: SiameseData, format: str) -> None:
+def _show_samples(run: RunDirectory, data: SiameseData) -> None:
     """Show what is trained on, before it is: five images a class, and five triplets where there are."""
     source, train = data.source, data.parts["train"]
     images, labels = source.images.numpy(), source.labels.numpy()
@@ -262,7 +265,6 @@ def _draw_samples(run: RunDirectory, data: SiameseData, format: str) -> None:
             "triplet_distances": np.full((len(triplets), 2), np.nan),
         }
     run.arrays("samples", **arrays)
-    draw(run.path, run, format)
 
 
 def _measure_samples(run: RunDirectory, module: SiameseModule) -> None:

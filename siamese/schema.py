@@ -102,6 +102,7 @@ class Evaluation:
 @dataclass(frozen=True)
 class Figures:
     format: str = "png"
+    draw: bool = True
 
 
 @dataclass(frozen=True)

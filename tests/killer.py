@@ -72,7 +72,7 @@ def _always(*_: Any, **__: Any) -> bool:
 
 # name: what is called (module, dotted name), whether to die before or after, and which calls count
 PLACES: dict[str, tuple[str, str, str, Condition]] = {
-    "before the samples": ("siamese.run", "_draw_samples", BEFORE, _always),
+    "before the samples": ("siamese.run", "_show_samples", BEFORE, _always),
     "in the validation of epoch 0": ("siamese.module", "SiameseModule.validation_step", BEFORE, _doing("epoch 0")),
     "before a training step": ("siamese.module", "SiameseModule.training_step", BEFORE, _always),
     "after a micro-batch": ("siamese.checkpoints", "Checkpoints.on_train_batch_end", AFTER, _always),

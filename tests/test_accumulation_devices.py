@@ -35,7 +35,7 @@ TESTS = {"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
 WORDS = (
     "data=digits data.images_per_class=12 data.val_fraction=0.3 model=conv_small model.embedding_dim=6 "
     "loss=triplet_koleo loss.koleo_weight=0.5 device.precision=64-true optimizer=sgd optimizer.lr=0.1 "
-    "trainer.accumulate_grad_batches=2 callbacks.checkpoint_every_steps=1 name=run"
+    "trainer.accumulate_grad_batches=2 callbacks.checkpoint_every_steps=1 figures.draw=false name=run"
 )
 EXPERIMENTS = {
     "naive": "trainer.max_epochs=2 accumulation.measure_every=2",

@@ -37,6 +37,7 @@ SMALL = (
     "model.width=4",
     "device=cpu",
     "trainer.max_epochs=1",
+    "figures.draw=false",
 )
 CLOSED_PORT = "http://127.0.0.1:9"
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), CLOSED_PORT) | {

@@ -140,6 +140,7 @@ def test_cutting_the_batch_changes_nothing_for_a_loss_of_triplets(train_cli: Cli
         "trainer.max_epochs=1",
         "optimizer=sgd",
         "optimizer.lr=0.01",
+        "figures.draw=false",
     )
     train_cli(*words, "data.batch_size=24", f"hydra.run.dir={tmp_path / 'a'}")
     train_cli(*words, "data.batch_size=6", "trainer.accumulate_grad_batches=4", f"hydra.run.dir={tmp_path / 'b'}")
