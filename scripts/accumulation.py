@@ -130,13 +130,11 @@ STYLES = {"naive": ("-", "o"), "memory": ("--", "s")}
 
 def figure(rows: list[dict[str, Any]], title: str) -> Any:
     """Cosine with the exact gradient against the window, a line a term, a panel a state."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     terms = list(dict.fromkeys(row["term"] for row in rows))
-    drawn, panels = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True, layout="constrained")
+    drawn = Figure(figsize=(9, 4.2), layout="constrained")
+    panels = drawn.subplots(1, 2, sharey=True)
     for panel, state in zip(panels, STATES, strict=True):
         for (way, (line, marker)), (colour, term) in itertools.product(
             STYLES.items(), zip(itertools.cycle(COLOURS), terms, strict=False)

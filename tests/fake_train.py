@@ -71,7 +71,7 @@ def train(composed: DictConfig) -> None:
                 time.sleep(1)
             if epoch == 2 and way == "orphan":
                 os.kill(os.getppid(), signal.SIGKILL)
-                time.sleep(0.2)
+                time.sleep(10)  # until it is really gone, and the signal that says so is here
     except Interrupted:
         run.status("interrupted")
         raise

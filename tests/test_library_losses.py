@@ -480,7 +480,7 @@ def test_the_loss_of_validation_is_a_mean_over_batches_of_all_classes() -> None:
         ("loss=cross_batch_memory loss@loss.loss=supcon loss.loss.miner=hard", "expected loss.miner=hard"),
         ("loss=cross_batch_memory loss@loss.loss=supcon loss.loss.temperature=0", "loss.loss.temperature=0: expected"),
         ("loss=cross_batch_memory +loss.loss.neg_margn=2", "did you mean 'loss.loss.neg_margin'"),
-        ("loss=cross_batch_memory loss.memory_size=8", "at least the 192 images of a micro-batch"),
+        ("loss=cross_batch_memory loss.memory_size=8", "at least the 192 images that it is called with at once"),
         ("loss=arcface loss.weight_regularizer=sparse_centers", "loss.weight_regularizer.centers_per_class"),
         ("loss=arcface loss.lr=0", "loss.lr=0: expected a number above 0"),
     ],
