@@ -14,7 +14,6 @@ from PIL import Image
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import accumulation as script
-
 from siamese.accumulation.study import mean
 
 WORDS = (

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import benchmark  # noqa: E402
+from benchmarks import timing, training  # noqa: E402
+from benchmarks.setup import Setup, random_images  # noqa: E402
 
 
 def command(*words: str) -> str:
@@ -59,12 +61,12 @@ def test_startup_writes_its_report(tmp_path):
 
 def test_ratios_are_of_neighbours_and_their_spread_is_of_the_ratios():
     # 3/2, 8/4 and 5/5: the median of the ratios is 1.5, the ratio of the medians would be 5/4.
-    ratios = benchmark.paired_ratios([3.0, 8.0, 5.0], [2.0, 4.0, 5.0])
+    ratios = timing.paired_ratios([3.0, 8.0, 5.0], [2.0, 4.0, 5.0])
     assert ratios == [1.5, 2.0, 1.0]
-    assert benchmark.spread(ratios) == {"median": 1.5, "low": 1.0, "high": 2.0}
-    assert benchmark.spread([4.0, 1.0]) == {"median": 2.5, "low": 1.0, "high": 4.0}
+    assert timing.spread(ratios) == {"median": 1.5, "low": 1.0, "high": 2.0}
+    assert timing.spread([4.0, 1.0]) == {"median": 2.5, "low": 1.0, "high": 4.0}
     with pytest.raises(ValueError, match="zip"):
-        benchmark.paired_ratios([1.0], [1.0, 2.0])
+        timing.paired_ratios([1.0], [1.0, 2.0])
 
 
 def test_sides_take_turns_and_the_first_turn_is_dropped():
@@ -77,7 +79,7 @@ def test_sides_take_turns_and_the_first_turn_is_dropped():
 
         return turn
 
-    found = benchmark.interleaved({"a": side("a", [9.0, 1.0, 2.0]), "b": side("b", [8.0, 3.0, 4.0])}, 2)
+    found = timing.interleaved({"a": side("a", [9.0, 1.0, 2.0]), "b": side("b", [8.0, 3.0, 4.0])}, 2)
     assert taken == ["a", "b"] * 3
     assert found == {"a": [1.0, 2.0], "b": [3.0, 4.0]}
 
@@ -87,17 +89,17 @@ def test_sides_take_turns_and_the_first_turn_is_dropped():
     [("≥", 2.0, True), ("≥", 2.1, False), ("≤", 2.0, True), ("≤", 1.9, False), ("<", 2.0, False), ("<", None, None)],
 )
 def test_the_median_is_held_against_the_target(sense, target, met):
-    assert benchmark.result("", "×", [1.0, 2.0, 9.0], sense, target)["met"] is met
+    assert timing.result("", "×", [1.0, 2.0, 9.0], sense, target)["met"] is met
 
 
 def test_both_sides_have_one_loss_and_one_gradient_on_the_same_triplets():
-    setup = benchmark.Setup(repeats=1, epoch_steps=1, data_root=None)
+    setup = Setup(repeats=1, epoch_steps=1, data_root=None)
     still = ("data.augment.crop_padding=0", "data.augment.flip=false")
-    source = benchmark.random_images(train=1500, test=100)
-    ours = benchmark.Ours(source, setup.config("device=cpu", "data.batch_size=8", *still))
+    source = random_images(train=1500, test=100)
+    ours = training.Ours(source, setup.config("device=cpu", "data.batch_size=8", *still))
     batch = next(iter(ours.data.loader))
     pixels = source.images[batch.images.view(3, 8).t()] / 255  # [8, 3, 3, 32, 32]
-    notebook = benchmark.Notebook(pixels.double(), ours.data.mean, ours.data.std, augment=False)
+    notebook = training.Notebook(pixels.double(), ours.data.mean, ours.data.std, augment=False)
     notebook.net[0].load_state_dict(ours.module.net.backbone.state_dict())
     notebook.net[3].load_state_dict(ours.module.net.projection.state_dict())
     for net in (ours.module.net, notebook.net):
@@ -114,11 +116,11 @@ def test_both_sides_have_one_loss_and_one_gradient_on_the_same_triplets():
 
 def test_the_fitted_and_the_bare_epoch_end_at_the_same_weights(monkeypatch):
     modules = []
-    build = benchmark.build
-    monkeypatch.setattr(benchmark, "build", lambda *what: modules.append(build(*what)) or modules[-1])
-    setup = benchmark.Setup(repeats=1, epoch_steps=2, data_root=None)
-    config, source = setup.config("device=cpu", "data.batch_size=8"), benchmark.random_images(train=400, test=40)
-    assert benchmark.fitted_epoch(source, config) > 0
-    assert benchmark.bare_epoch(source, config) > 0
+    build = training.build
+    monkeypatch.setattr(training, "build", lambda *what: modules.append(build(*what)) or modules[-1])
+    setup = Setup(repeats=1, epoch_steps=2, data_root=None)
+    config, source = setup.config("device=cpu", "data.batch_size=8"), random_images(train=400, test=40)
+    assert training.fitted_epoch(source, config) > 0
+    assert training.bare_epoch(source, config) > 0
     fitted, bare = (module.net.state_dict() for module in modules)
     assert all(torch.equal(fitted[name], bare[name]) for name in fitted)

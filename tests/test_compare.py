@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import compare as command  # noqa: E402
-
 from siamese.compare.comparison import Options, compare  # noqa: E402
 from siamese.compare.grouping import parse_condition  # noqa: E402
 from siamese.compare.reading import LeftOut, Run, find_runs, read_run  # noqa: E402

@@ -1,0 +1,78 @@
+"""Two quantities measured in turn, their ratios and spread, the peak memory of a process, and the machine."""
+
+from __future__ import annotations
+
+import operator
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import ROOT
+
+MEETS = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """``median``, least (``low``) and greatest (``high``) of ``values``, in their unit."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def paired_ratios(upper: Sequence[float], lower: Sequence[float]) -> list[float]:
+    """``upper[i] / lower[i]``, a number without unit, of quantities measured in turn and in one unit."""
+    return [a / b for a, b in zip(upper, lower, strict=True)]
+
+
+def interleaved(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """What each side returned at each of ``repeats`` turns, in its unit; one turn before them is dropped."""
+    turns = [{name: side() for name, side in sides.items()} for _ in range(repeats + 1)][1:]
+    return {name: [turn[name] for turn in turns] for name in sides}
+
+
+def result(
+    what: str, unit: str, values: list[float], sense: str, target: float | None, **samples: list[float]
+) -> dict[str, Any]:
+    """One quantity as JSON types: its values, one a repeat, their spread and the target, all in ``unit``
+    (×, s or bytes); whether the median meets the target; and what each side measured (s or bytes)."""
+    found = spread(values)
+    met = None if target is None else MEETS[sense](found["median"], target)
+    verdict = {"sense": sense, "target": target, "met": met}
+    return {"what": what, "unit": unit, **found, **verdict, "values": values, "samples": samples}
+
+
+IMPORTS = "import torch, pytorch_lightning"
+# The peak of a process includes what its parent held when it was started, so a small one starts it.
+STARTS = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def peak_bytes(*arguments: str) -> float:
+    """Peak resident bytes of ``python ARGUMENTS`` in the project's folder."""
+    command = [sys.executable, "-c", STARTS, *arguments]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on; ``load`` is the mean number of busy processes in the last minute."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"model name\s*: (.+)", info)
+    return {
+        "cpu": model[1] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
