@@ -40,6 +40,7 @@ def study(words: Sequence[str], batches: int, asked: list[int] | None, out: Path
     import pytorch_lightning as pl
     from hydra import compose, initialize_config_dir
     from lightning_fabric.utilities import move_data_to_device
+    from rich.console import Console
     from rich.progress import track
 
     from siamese.accumulation.study import Measured, mean, measure
@@ -69,7 +70,8 @@ def study(words: Sequence[str], batches: int, asked: list[int] | None, out: Path
     for state, epoch in zip(STATES, (0, config.trainer.max_epochs), strict=True):
         trainer = make_trainer(config, out, [])
         if state == STATES[1]:
-            trainer.fit(module, datamodule=data)
+            with Console(stderr=True).status(f"training for {config.trainer.max_epochs} epochs"):
+                trainer.fit(module, datamodule=data)
         module.trainer = trainer
         trainer.precision_plugin.convert_module(module).to(trainer.strategy.root_device).train()
         found: dict[tuple[str, str, int], list[Measured]] = defaultdict(list)

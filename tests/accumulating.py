@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from siamese.accumulation import Accumulation, Exact
 from siamese.config import validate
 from siamese.data import SiameseData
-from siamese.models import EmbeddingNet
+from siamese.models import EmbeddingNet, conv_small
 from siamese.module import SiameseModule
 from siamese.run import build
 from siamese.schema import Augment, Config
@@ -36,21 +37,27 @@ class Backbone(nn.Module):
         return torch.tanh(self.more(self.conv(x)))
 
 
-def plain_net(
-    mean: Any,
-    std: Any,
-    embedding_dim: int = 128,
-    *,
-    image_size: int = 32,
-    width: int = 32,
-    normalize: bool = True,
-    pretrained: bool = False,
-    weights: Any = None,
-    reset_parameters: bool = False,
-    freeze: str | int = "none",
-) -> EmbeddingNet:
+class NotedDropout(nn.Dropout):
+    """Dropout that appends where it let through, in training, to the file NOTED_DROPOUT.RANK."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = super().forward(torch.ones_like(x))
+        if self.training:
+            with open(f"{os.environ['NOTED_DROPOUT']}.{os.environ.get('LOCAL_RANK', 0)}", "a") as file:
+                file.write(f"{kept.flatten().int().tolist()}\n")
+        return x * kept
+
+
+@functools.wraps(conv_small)
+def plain_net(mean: Any, std: Any, embedding_dim: int, **_: Any) -> EmbeddingNet:
     """A network without BatchNorm, in the place of conv_small."""
     return EmbeddingNet(Backbone(), 6, embedding_dim, mean, std)
+
+
+@functools.wraps(conv_small)
+def dropout_net(mean: Any, std: Any, embedding_dim: int, **_: Any) -> EmbeddingNet:
+    """The same with dropout that is noted."""
+    return EmbeddingNet(Backbone(NotedDropout(0.5)), 6, embedding_dim, mean, std)
 
 
 def losses() -> list[str]:

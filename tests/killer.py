@@ -3,6 +3,7 @@ can be."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import os
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from siamese.models import conv_small
+
 
 class Noise(nn.Module):
     """Draws from the global generators of torch, NumPy and Python while training."""
@@ -26,24 +29,10 @@ class Noise(nn.Module):
         return torch.dropout(x, 0.1, train=True) + shift.repeat(x.shape[1] // 2)[:, None, None]
 
 
-def noisy_conv_small(
-    mean: Any,
-    std: Any,
-    embedding_dim: int = 128,
-    *,
-    image_size: int = 32,
-    width: int = 32,
-    normalize: bool = True,
-    pretrained: bool = False,
-    weights: Any = None,
-    reset_parameters: bool = False,
-    freeze: str | int = "none",
-) -> nn.Module:
+@functools.wraps(conv_small)
+def noisy_conv_small(*mean_and_std: Any, **options: Any) -> nn.Module:
     """conv_small with :class:`Noise` before its last layer."""
-    options = locals()
-    from siamese.models import conv_small
-
-    net = conv_small(**options)
+    net = conv_small(*mean_and_std, **options)
     net.backbone = nn.Sequential(net.backbone, Noise())
     return net
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from hydra import compose, initialize_config_dir
 from pytorch_lightning.callbacks import LambdaCallback
 
 from siamese.accumulation import Exact, GradientMeter
+from siamese.accumulation.distributed import embed
 from siamese.artifacts import RunDirectory, release
 from siamese.callbacks import Recorder
 from siamese.checkpoints import Checkpoints, StopRequest
@@ -111,6 +113,35 @@ def test_two_processes_stopped_and_gone_on_with_are_one_batch_exact(train_cli: C
     assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
     train_cli(f"resume={run}", NET, **TESTS)
     assert_same_run(run, alone("exact", tmp_path / "one"))
+
+
+def test_each_process_has_dropout_of_its_own_the_same_in_both_passes(train_cli: Cli, tmp_path: Path) -> None:
+    noted = tmp_path / "dropout"
+    words = [word for word in command("exact", *TWO) if word != NET]
+    net = "model._target_=accumulating.dropout_net"
+    one_step = ("trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    train_cli(*words, net, *one_step, f"hydra.run.dir={tmp_path / 'run'}", **TESTS, NOTED_DROPOUT=str(noted))
+    ranks = [Path(f"{noted}.{rank}").read_text().splitlines() for rank in range(2)]
+    for first, second, again in ranks:  # the last micro-batch of a window is embedded once
+        assert again == first != second
+    assert ranks[0][0] != ranks[1][0]
+    assert ranks[0][1] != ranks[1][1]
+
+
+def test_what_a_loss_draws_after_the_network_is_common_to_all_ranks() -> None:
+    def rank(number: int, world: int = 2) -> list[torch.Tensor]:
+        trainer = SimpleNamespace(world_size=world, global_rank=number)
+        module = SimpleNamespace(trainer=trainer, device=torch.device("cpu"), net=torch.nn.Dropout())
+        torch.manual_seed(0)
+        return [embed(module, torch.ones(64)), torch.rand(3), embed(module, torch.ones(64)), torch.rand(3)]
+
+    one, other = rank(0), rank(1)
+    for place in (1, 3):
+        assert torch.equal(one[place], other[place])
+    for place in (0, 2):
+        assert not torch.equal(one[place], other[place])
+    assert not torch.equal(one[0], one[2])
+    assert all(torch.equal(*pair) for pair in zip(one, rank(0), strict=True))
 
 
 def test_exact_synchronises_gradients_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

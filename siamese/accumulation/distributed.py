@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from siamese.module import SiameseModule
 
 
+def embed(module: SiameseModule, images: Tensor) -> Tensor:
+    """The embeddings [n, D] of this rank's ``images``. All ranks have one stream of random numbers in common, so
+    that a loss that draws is the same loss everywhere; what the network draws (dropout) is each rank's own."""
+    if module.trainer.world_size == 1:
+        return module.net(images)
+    common = int(torch.randint(2**62, ()))
+    with torch.random.fork_rng([module.device] if module.device.type == "cuda" else []):
+        torch.manual_seed(common + module.trainer.global_rank)
+        return module.net(images)
+
+
 def gather(module: SiameseModule, rows: Tensor) -> list[Tensor]:
     """``rows`` [n, ...] of every rank, by rank; n may differ. The gradient of what is computed of them
     flows back to the rank they came from, summed over all ranks."""

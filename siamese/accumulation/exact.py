@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from siamese.accumulation.distributed import gather
+from siamese.accumulation.distributed import embed, gather
 from siamese.accumulation.window import Seen, join, output, place_in
 from siamese.data import Batch
 from siamese.errors import ConfigError
@@ -60,9 +60,9 @@ class Exact:
         if not place.last:
             self._held.append(Held(batch, random_state()))
             with torch.no_grad(), kept_buffers(module.net):
-                self._embedded.append(module.net(batch.images))
+                self._embedded.append(embed(module, batch.images))
             return output(torch.zeros((), device=module.device, requires_grad=True), {}, 0, 0, 0)
-        z = module.net(batch.images)  # its graph is kept: one micro-batch less to embed again
+        z = embed(module, batch.images)  # its graph is kept: one micro-batch less to embed again
         held, self._held = self._held, []
         own, seen = show(module, [*self._embedded, z], [*(h.batch.labels for h in held), batch.labels])
         self._embedded = []
@@ -156,7 +156,7 @@ def embed_again(module: SiameseModule, held: Held) -> Tensor:
     """The embeddings [n, D] of a micro-batch that has been embedded before, now with a graph."""
     restore_random_state(held.random)
     with torch.enable_grad(), module.trainer.precision_plugin.forward_context():
-        return module.net(held.batch.images)
+        return embed(module, held.batch.images)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from siamese.accumulation.distributed import union
+from siamese.accumulation.distributed import embed, union
 from siamese.accumulation.naive import last_window_scale
 from siamese.accumulation.window import Seen, output, place_in
 from siamese.data import Batch
@@ -37,7 +37,7 @@ class Memory:
     def step(self, module: SiameseModule, batch: Batch, batch_idx: int) -> dict[str, Any]:
         if self.scope == "window" and place_in(module.trainer, batch_idx).first:
             self.bank = None
-        seen = union(module, module.net(batch.images), batch)
+        seen = union(module, embed(module, batch.images), batch)
         loss, terms = module.objective(*seen, references=self.bank)
         scale = last_window_scale(module, batch_idx) if self.rescale_last_window else 1.0
         rows = len(seen.labels)

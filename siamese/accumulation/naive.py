@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from siamese.accumulation.distributed import union
+from siamese.accumulation.distributed import embed, union
 from siamese.accumulation.window import output, place_in
 from siamese.data import Batch
 
@@ -23,7 +23,7 @@ class Naive:
         self.rescale_last_window = rescale_last_window
 
     def step(self, module: SiameseModule, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        seen = union(module, module.net(batch.images), batch)
+        seen = union(module, embed(module, batch.images), batch)
         loss, terms = module.objective(*seen)
         scale = last_window_scale(module, batch_idx) if self.rescale_last_window else 1.0
         rows = len(seen.labels)
