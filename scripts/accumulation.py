@@ -18,6 +18,7 @@ import itertools
 import logging
 import math
 import sys
+import textwrap
 import time
 import warnings
 from collections import defaultdict
@@ -135,7 +136,7 @@ def figure(rows: list[dict[str, Any]], title: str) -> Any:
     from matplotlib.figure import Figure
 
     terms = list(dict.fromkeys(row["term"] for row in rows))
-    drawn = Figure(figsize=(9, 4.2), layout="constrained")
+    drawn = Figure(figsize=(9, 5), layout="constrained")
     panels = drawn.subplots(1, 2, sharey=True)
     for panel, state in zip(panels, STATES, strict=True):
         for (way, (line, marker)), (colour, term) in itertools.product(
@@ -157,8 +158,8 @@ def figure(rows: list[dict[str, Any]], title: str) -> Any:
         panel.set_xlabel("window (micro-batches of the same effective batch)")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("cosine with the gradient of one large batch")
-    panels[0].legend(fontsize=9)
-    drawn.suptitle(title, fontsize=11)
+    drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(STYLES), fontsize=9)
+    drawn.suptitle(textwrap.fill(title, 110), fontsize=9)
     return drawn
 
 

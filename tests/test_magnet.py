@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from siamese.data.magnet import cluster_groups, impostors
+from siamese.errors import RunError
 from siamese.losses.magnet import cluster
 
 CENTRES = np.array([[0, 0], [10, 0], [1, 1], [30, 0], [12, 0], [0, 40]], dtype=np.float32)
@@ -45,7 +46,7 @@ def test_impostors_are_the_nearest_clusters_of_other_classes() -> None:
         distances = {c: float(np.square(found.means[c] - found.means[of]).sum()) for c in range(6)}
         others = [c for c in sorted(distances, key=distances.__getitem__) if found.labels[c] != found.labels[of]]
         assert impostors(found, of, 3).tolist() == others[:3]
-    with pytest.raises(ValueError, match=r"a batch of 6 clusters needs 5 .*; there are 4"):
+    with pytest.raises(RunError, match=r"a micro-batch of 6 clusters needs 5 .*; there are 4"):
         impostors(found, 0, 5)
 
 

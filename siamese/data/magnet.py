@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from siamese.data.draws import generator
+from siamese.errors import RunError
 from siamese.losses.magnet import Clusters, cluster
 
 
@@ -38,7 +39,8 @@ def cluster_groups(
         impostors, nearest first. All rows of a batch are of different clusters.
 
     Raises:
-        ValueError: for a class with fewer images than clusters, or fewer impostors than a batch takes.
+        ValueError: for a class with fewer images than clusters.
+        RunError: for fewer impostors than a batch takes.
     """
     random = generator(seed, "clusters", *place)
     found = cluster(embeddings, labels, clusters_per_class, random)
@@ -54,13 +56,13 @@ def impostors(found: Clusters, of: int, count: int) -> np.ndarray:
     """The ``count`` clusters of other classes whose means are nearest to that of cluster ``of``, nearest first.
 
     Raises:
-        ValueError: when there are fewer.
+        RunError: when there are fewer.
     """
     others = np.flatnonzero(found.labels != found.labels[of])
     if len(others) < count:
-        raise ValueError(
-            f"a batch of {count + 1} clusters needs {count} clusters of other classes than its first; "
-            f"there are {len(others)}"
+        raise RunError(
+            f"batches=magnet: a micro-batch of {count + 1} clusters needs {count} of other classes than its first; "
+            f"there are {len(others)} (embeddings that coincide, as when all collapse, are one cluster)"
         )
     distances = np.square(found.means[others] - found.means[of]).sum(1)
     return others[np.argsort(distances, kind="stable")[:count]]
