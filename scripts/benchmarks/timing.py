@@ -51,7 +51,9 @@ IMPORTS = "import torch, pytorch_lightning"
 # The peak of a process includes what its parent held when it was started, so a small one starts it.
 STARTS = """
 import resource, subprocess, sys
-subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL, check=True)
+done = subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+if done.returncode:
+    sys.exit(done.stderr)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
