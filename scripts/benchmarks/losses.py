@@ -15,7 +15,7 @@ from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 
 from benchmarks.setup import Setup
-from benchmarks.timing import IMPORTS, interleaved, paired_ratios, peak_bytes, result
+from benchmarks.timing import interleaved, paired_ratios, peak_bytes, result
 from siamese import losses as project
 
 N, D, IMAGES_PER_CLASS = 1024, 128, 8
@@ -76,14 +76,17 @@ def against_library(setup: Setup) -> list[dict[str, Any]]:
             found.append(result(f"{name}, time of the nearest library loss's", "×", ratios, "<", 2, **samples))
         else:
             found.append(result(f"{name}, time", "s", samples["ours"], "<", None, **samples))
-    peaks = interleaved({"imports": partial(peak_bytes, "-c", IMPORTS), "koleo": partial(peak_bytes, "-c", KOLEO)}, 1)
-    more = [b - a for a, b in zip(peaks["imports"], peaks["koleo"], strict=True)]
-    found.append(result("peak of KoLeo, N = 16,384, with its gradient", "bytes", more, "<", 1e9, **peaks))
+    peaks = interleaved({"holds": partial(peak_bytes, "-c", HOLDS), "koleo": partial(peak_bytes, "-c", KOLEO)}, 1)
+    more = [b - a for a, b in zip(peaks["holds"], peaks["koleo"], strict=True)]
+    what = "peak of KoLeo, N = 16,384, with its gradient, beyond holding the embeddings"
+    found.append(result(what, "bytes", more, "<", 1e9, **peaks))
     return found
 
 
-KOLEO = """
+# A process that holds the embeddings, and one that goes on to KoLeo.
+HOLDS = """
 import torch
 from siamese.losses import koleo
-koleo(torch.randn(16384, 128, requires_grad=True)).backward()
+z = torch.randn(16384, 128, requires_grad=True)
 """
+KOLEO = HOLDS + "koleo(z).backward()"
