@@ -7,8 +7,6 @@ import pkgutil
 
 import torch
 import yaml
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from pytorch_lightning.strategies import StrategyRegistry
 
 from siamese.artifacts import RunDirectory, read_json
@@ -64,11 +62,6 @@ def check_device(config: Config) -> None:
     found = torch.cuda.device_count() if device.accelerator == "cuda" else 1 if device.accelerator == "mps" else None
     if found is not None and device.devices > found:
         raise ConfigError(f"device.devices={device.devices}: found {found} of accelerator={device.accelerator} here")
-    if device.devices > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigError(
-            f"device.devices={device.devices}: the processes of a run start its command again, which with -m would be "
-            "the whole sweep; expected one run a command"
-        )
     if device.precision == "16-mixed" and device.accelerator == "cpu":
         raise ConfigError("device.precision=16-mixed: the CPU has no float16 training; expected bf16-mixed or 32-true")
     strategies = ["auto", *StrategyRegistry.available_strategies()]

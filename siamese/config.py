@@ -146,6 +146,11 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
     if data.std is not None and min(data.std) <= 0:
         raise ConfigError(f"data.std={data.std}: expected numbers above 0")
+    if config.device.devices > 1 and not config.sweep.isolate:
+        raise ConfigError(
+            f"device.devices={config.device.devices}: the processes of a run start its command again, which in the "
+            "sweep's own process would be the whole sweep; expected sweep.isolate=true"
+        )
     if config.sweep.timeout is not None and not config.sweep.isolate:
         raise ConfigError(
             f"sweep.timeout={config.sweep.timeout}: a job in the sweep's own process cannot be stopped; "

@@ -269,6 +269,7 @@ def test_a_directory_of_another_sweep(fake: Cli, sweeps: Path) -> None:
         ("seed=0,1 sweep.rerun=some", "sweep.rerun=some: expected one of failed, all, none"),
         ("seed=0,1 sweep.timeout=0", "sweep.timeout=0.0: expected a number above 0"),
         ("seed=0,1 sweep.timeout=9 sweep.isolate=false", "sweep.timeout=9.0: a job in the sweep's own process"),
+        ("seed=0,1 device=cpu_ddp sweep.isolate=false", "device.devices=2: the processes of a run start its command"),
         ("seed=0,1 sweep.name=../x", "sweep.name=../x: expected the name of a folder"),
         ("seed=0,1 resume=outputs/x", "resume=outputs/x: a sweep goes on with its own jobs"),
         ("seed=0,1 sweep=koleo", "sweep=koleo: no such option"),
