@@ -20,7 +20,7 @@ class Memory:
     """A step descends the mean of its micro-batches' losses, each over the micro-batch and detached
     references: the embeddings of its window so far (``scope="window"``), or of the last micro-batches
     whatever their window (``"persistent"``, as in Wang, Zhang, Huang and Scott 2020, Cross-batch
-    memory for embedding learning, section 3.2); at most the last ``size``.
+    memory for embedding learning, section 3); at most the last ``size``.
 
     An approximation of the whole window's gradient: exact for the last micro-batch of a window, whose
     references are all the others, and for each before it lacking those still to come. References of
