@@ -3,7 +3,8 @@ and exits are real, its training is a sum.
 
 ``FAKE`` in the environment says, as JSON, how the job of a seed goes (``{"1": "raise"}``): raise, exit,
 kill (itself, with SIGKILL), orphan (kill what started it), requeue (tell that its time is nearly over),
-hang (deaf to signals), fail at once, or slow. One that was gone on with does not misbehave again.
+hang (deaf to signals), fail at once, slow, or wait (at its second epoch, to be told to stop). One that was
+gone on with does not misbehave again.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ def train(composed: DictConfig) -> None:
             total += 1 / epoch
             run.add_epoch({"epoch": epoch, "val/auc": total, "seconds": 0.25})
             run.status("running", epoch=epoch)
+            until = time.monotonic() + 60
+            while epoch == 2 and way == "wait" and not stopped and time.monotonic() < until:
+                time.sleep(0.05)
             if stopped:
                 raise Interrupted(stopped[0])
             if epoch == 2 and way == "raise":

@@ -114,25 +114,41 @@ def test_a_search_that_is_killed_and_stopped_goes_on_to_its_end(study: Path, scr
 def test_a_trial_that_is_no_good_is_pruned_and_one_that_fails_is_not_the_end(study: Path, script: Path) -> None:
     fixed = {"seed": {"choices": [9, 8, 0, 1]}}
     content = yaml.safe_load(study.read_text())
-    study.write_text(yaml.safe_dump(content | {"space": fixed, "sampler_seed": 0}))
-    process = start(script, study, "n_trials=8", ways={0: "slow", 1: "slow", 8: "raise"})
+    study.write_text(yaml.safe_dump(content | {"space": fixed, "sampler_seed": 12}))  # 8, 8, 9, 9, 0
+    process = start(script, study, "n_trials=5", ways={0: "wait", 8: "raise"})
     stdout, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr
-    seen = {trial.params["seed"]: trial for trial in trials(study)}
+    ends = {8: "FAIL", 9: "COMPLETE", 0: "PRUNED"}
+    assert {trial.params["seed"] for trial in trials(study)} == set(ends)
     for trial in trials(study):
         run = study.parent / "tiny" / f"trial-{trial.number:04d}"
         found = state(run)
+        assert trial.state.name == ends[trial.params["seed"]]
         if trial.state.name == "PRUNED":
-            assert trial.params["seed"] in (0, 1)
             assert found.name == "interrupted"
             assert str(found.says).startswith("pruned at epoch ")
         elif trial.state.name == "FAIL":
-            assert trial.params["seed"] == 8
             assert trial.user_attrs["error"] == "ValueError: the job raised"
         else:
             assert trial.value == json.loads((run / "summary.json").read_text())["val/auc"]["value"]
-    assert {trial.state.name for trial in trials(study)} == {"COMPLETE", "PRUNED", "FAIL"}, seen
-    assert "pruned at epoch" in stdout
+    assert stdout.count("pruned at epoch") == 1
+
+
+def test_what_ends_the_last_trials_of_several_workers_ends_the_search(study: Path, script: Path) -> None:
+    content = yaml.safe_load(study.read_text())
+    study.write_text(yaml.safe_dump(content | {"metric": "val/nothing"}))
+    process = start(script, study, "n_trials=2", "workers=2")
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 2, stderr
+    assert stderr.startswith("error: metric=val/nothing: ")
+
+
+def test_an_interrupt_of_the_last_trials_of_several_workers_is_one(study: Path, script: Path) -> None:
+    process = start(script, study, "n_trials=2", "workers=2", ways=dict.fromkeys(range(10), "wait"))
+    wait_for(lambda: len(list(study.parent.glob("tiny/trial-*/metrics.csv"))) == 2, process)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
 
 
 def test_the_space_of_the_article() -> None:

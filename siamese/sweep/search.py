@@ -48,6 +48,7 @@ class Search:
         self.settings, self.command = study, command
         self.directory = Path(study.directory).absolute()
         self.stopping = threading.Event()
+        self.ended_by: Exception | None = None  # of several workers' last trials, Optuna drops what they raise
         artifacts.claim(self.directory)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -104,10 +105,14 @@ class Search:
         try:
             self.study.optimize(self._trial, left, n_jobs=self.settings.workers, catch=(RunError,))
         except Stopped:
-            raise Interrupted(signal.SIGINT) from None
+            pass
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+        if isinstance(self.ended_by, Stopped):
+            raise Interrupted(signal.SIGINT)
+        if self.ended_by is not None:
+            raise self.ended_by
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stopping.is_set():
@@ -116,7 +121,16 @@ class Search:
         print("interrupted: trials finish their step and save (once more: at once)", file=sys.stderr)
 
     def _trial(self, trial: Trial) -> float:
-        """Train what ``trial`` tries, and report each epoch."""
+        try:
+            return self._train(trial)
+        except (RunError, optuna.TrialPruned):
+            raise
+        except Exception as error:
+            self.ended_by = error
+            raise
+
+    def _train(self, trial: Trial) -> float:
+        """Train what ``trial`` tries, and report each epoch; its value."""
         if self.stopping.is_set():
             raise Stopped
         words = draw(trial, self.settings.space)
