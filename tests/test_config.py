@@ -51,7 +51,9 @@ def composed(*words: str) -> DictConfig:
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{g}={o}" for g, o in OPTIONS])
 def test_every_option_composes_validates_and_fits_its_target(group: str, option: str) -> None:
     words = [f"{group}={option}", *COMPLETING.get((group, option), [])]
-    check_targets(validate(composed(*words)))
+    config = composed(*words)
+    check_targets(validate(config))  # raises where it does not fit
+    assert HydraConfig.get().runtime.choices[group] == option
 
 
 def test_there_is_an_option_of_every_documented_group() -> None:

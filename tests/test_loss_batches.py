@@ -17,7 +17,7 @@ BATCHES = {
 }
 
 
-def finite(name: str, z: torch.Tensor, labels: list[int], tuples: Tuples) -> float:
+def assert_finite(name: str, z: torch.Tensor, labels: list[int], tuples: Tuples) -> float:
     z = z.clone().requires_grad_()
     loss = CASES[name].loss(z, torch.tensor(labels), tuples)
     (gradient,) = torch.autograd.grad(loss, z)
@@ -33,14 +33,14 @@ def finite(name: str, z: torch.Tensor, labels: list[int], tuples: Tuples) -> flo
 def test_value_and_gradient_stay_finite(name: str, kind: str, labels: list[int], dtype: torch.dtype) -> None:
     tuples = tuples_of(kind, labels)
     spread = rows(len(labels), 3).to(dtype)
-    finite(name, spread, labels, tuples)
-    finite(name, spread * 1e3, labels, tuples)
-    finite(name, spread[:1].repeat(len(labels), 1), labels, tuples)  # all in one place
-    finite(name, torch.zeros_like(spread), labels, tuples)
+    assert_finite(name, spread, labels, tuples)
+    assert_finite(name, spread * 1e3, labels, tuples)
+    assert_finite(name, spread[:1].repeat(len(labels), 1), labels, tuples)  # all in one place
+    assert_finite(name, torch.zeros_like(spread), labels, tuples)
     for pair in ([0, 1], [0, len(labels) - 1], [1, 2]):  # duplicates, of one class and of two
         double = spread.clone()
         double[pair] = double[pair[0]].clone()
-        finite(name, double, labels, tuples)
+        assert_finite(name, double, labels, tuples)
 
 
 # With one class or without any two of a class, no loss has anything to say, but for what needs no pair of both kinds.

@@ -164,7 +164,7 @@ def assert_same(run: Path, reference: Path) -> None:
     assert not list(run.rglob(f"*{TEMPORARY}"))
 
 
-def survive(
+def assert_survives(
     killer: Killer, experiment: str, run: Path, reference: Path, ends: list[dict[str, Any]], sure: bool = True
 ) -> None:
     """Begin ``experiment`` in ``run``, die of each of ``ends`` in turn, then go on to the end."""
@@ -214,7 +214,7 @@ def test_killed_everywhere_in_the_first_epoch(killer: Killer, reference: Callabl
         at("after best.ckpt is renamed"),
         at("after an epoch"),
     ]
-    survive(killer, "noisy", tmp_path / "run", reference("noisy"), places)
+    assert_survives(killer, "noisy", tmp_path / "run", reference("noisy"), places)
 
 
 def test_killed_everywhere_after_the_first_epoch(
@@ -235,7 +235,7 @@ def test_killed_everywhere_after_the_first_epoch(
         at("before the summary"),
         at("after the summary"),
     ]
-    survive(killer, "noisy", tmp_path / "run", reference("noisy"), places)
+    assert_survives(killer, "noisy", tmp_path / "run", reference("noisy"), places)
 
 
 @pytest.mark.parametrize("experiment", ["one_cycle", "step", "constant"])
@@ -243,14 +243,14 @@ def test_killed_in_and_between_epochs(
     experiment: str, killer: Killer, reference: Callable[[str], Path], tmp_path: Path
 ) -> None:
     places = [at("after a micro-batch", 7), at("after an epoch"), at("in a validation")]
-    survive(killer, experiment, tmp_path / "run", reference(experiment), places)
+    assert_survives(killer, experiment, tmp_path / "run", reference(experiment), places)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_any_rename(seed: int, killer: Killer, reference: Callable[[str], Path], tmp_path: Path) -> None:
     draws = random.Random(seed)
     places = [at(f"{draws.choice(['before', 'after'])} a rename", draws.randint(1, 14)) for _ in range(5)]
-    survive(killer, "noisy", tmp_path / "run", reference("noisy"), places, sure=False)
+    assert_survives(killer, "noisy", tmp_path / "run", reference("noisy"), places, sure=False)
 
 
 # -- SIGKILL at a moment -----------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_killed_at_random_moments(
 ) -> None:
     draws = random.Random(seed)
     ends = [{"after": draws.uniform(0.3, 2.0)} for _ in range(3)]
-    survive(killer, experiment, tmp_path / "run", reference(experiment), ends, sure=False)
+    assert_survives(killer, experiment, tmp_path / "run", reference(experiment), ends, sure=False)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

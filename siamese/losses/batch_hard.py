@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,7 @@ from siamese.losses.triplet import triplets
 class _TripletMargin(nn.Module):
     batch_dependent = False
     over_tuples = True
+    penalty: Callable[[Tensor], Tensor]  # of each violation of the margin [T]
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()
@@ -26,9 +29,6 @@ class _TripletMargin(nn.Module):
         """
         return mean(self.penalty(differences(self, embeddings, labels, indices_tuple) + self.margin))
 
-    def penalty(self, violations: Tensor) -> Tensor:
-        raise NotImplementedError
-
 
 class TripletHardLoss(_TripletMargin):
     """Mean of ``max(0, ‖a − p‖² − ‖a − n‖² + margin)`` over the triplets of :func:`differences`.
@@ -38,9 +38,7 @@ class TripletHardLoss(_TripletMargin):
     distance and the mean over anchors.
     """
 
-    def penalty(self, violations: Tensor) -> Tensor:
-        """The hinge."""
-        return nn.functional.relu(violations)
+    penalty = staticmethod(nn.functional.relu)
 
 
 class TripletSoftLoss(_TripletMargin):
@@ -50,9 +48,7 @@ class TripletSoftLoss(_TripletMargin):
     has no margin; with one, as here, the soft plus only starts earlier.
     """
 
-    def penalty(self, violations: Tensor) -> Tensor:
-        """The soft plus."""
-        return nn.functional.softplus(violations)
+    penalty = staticmethod(nn.functional.softplus)
 
 
 def differences(loss: nn.Module, z: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:
