@@ -1,4 +1,4 @@
-"""What ends a command: two kinds of errors, each said in one line."""
+"""What ends a command: two kinds of errors, each said in one line, and an interrupt."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ class ConfigError(Exception):
 
 class RunError(Exception):
     """Something that failed while running, through no bug of ours (exit status 1)."""
+
+
+class Interrupted(BaseException):
+    """The user or the system asked the run to stop with a ``signal`` (exit status 128 + signal)."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

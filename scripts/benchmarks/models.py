@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks import ROOT
 from benchmarks.setup import BATCH, Setup
 from benchmarks.timing import interleaved, result
-from siamese.targets import make
+from siamese.config.targets import make
 
 
 def models(setup: Setup) -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks import ROOT
-from siamese.config import validate
+from siamese.config.schema import Config
+from siamese.config.validate import validate
 from siamese.data import LabelledImages, load
-from siamese.schema import Config
 
 BATCH = 64
 

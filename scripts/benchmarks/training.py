@@ -24,12 +24,14 @@ from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizon
 from benchmarks import HUGE_PAGES
 from benchmarks.setup import BATCH, Setup
 from benchmarks.timing import interleaved, paired_ratios, result
-from siamese.artifacts import RunDirectory, release
-from siamese.callbacks import Recorder
-from siamese.checkpoints import Checkpoints, StopRequest
+from siamese.config.schema import Config
 from siamese.data import Batch, LabelledImages, SiameseData
-from siamese.run import build, make_trainer, split_data
-from siamese.schema import Config
+from siamese.runs.directory import RunDirectory
+from siamese.runs.locks import release
+from siamese.training.build import build, make_trainer, split_data
+from siamese.training.checkpoints import Checkpoints
+from siamese.training.recorder import Recorder
+from siamese.training.signals import StopRequest
 
 NOTEBOOK_TRIPLETS, STEPS_A_TURN = 2048, 3
 

@@ -12,9 +12,9 @@ from pytorch_lightning.callbacks import LambdaCallback
 
 from benchmarks.setup import Setup, random_images
 from benchmarks.timing import interleaved, paired_ratios, peak_bytes, result
+from siamese.config.schema import Config
 from siamese.data import LabelledImages
-from siamese.run import build, split_data
-from siamese.schema import Config
+from siamese.training.build import build, split_data
 
 WINDOWS, IN_WINDOW = (1, 2, 4, 8, 16), 16
 

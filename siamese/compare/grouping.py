@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from siamese.compare.reading import DERIVED, LeftOut, Run
+from siamese.config.schema import is_scientific
 from siamese.errors import ConfigError, nearest
-from siamese.schema import is_scientific
 
 MOST_NAMED = 6  # keys in a group's name and in a table's columns
 ABSENT = "—"  # a key that a run's configuration does not have

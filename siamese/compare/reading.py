@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from siamese.artifacts import read_json, read_metrics
-from siamese.config import flatten
+from siamese.config.schema import SCHEMA_VERSION
+from siamese.config.validate import flatten
 from siamese.errors import ConfigError, RunError
-from siamese.schema import SCHEMA_VERSION
+from siamese.runs.read import read_json, read_metrics
 
 MARKS = ("manifest.json", "status.json", "config.resolved.yaml", ".hydra")  # any of them makes a run directory
 STALE = 300  # seconds after which a heartbeat is no sign of life

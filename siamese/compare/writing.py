@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from siamese.artifacts import atomic, write_json
 from siamese.compare import page, tables, wording
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import shown
 from siamese.compare.reading import MARKS
 from siamese.errors import ConfigError, nearest
+from siamese.runs.files import atomic, write_json
 
 REPORT_VERSION = 1
 

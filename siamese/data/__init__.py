@@ -1,9 +1,13 @@
-"""Labelled images, their splits, the tuples drawn from them and the batches made of the tuples."""
+"""Labelled images, their splits, the tuples drawn from them and the batches made of the tuples.
 
-from siamese.data.batches import Batch, crop_and_flip
-from siamese.data.layout import Layout
-from siamese.data.module import SiameseData
-from siamese.data.sources import LabelledImages, load
+``siamese.data.NAME`` is what ``data.source._target_`` names of :mod:`siamese.data.sources`.
+"""
+
+from siamese.data.augment import crop_and_flip
+from siamese.data.batch import Batch, Layout
+from siamese.data.datamodule import SiameseData
+from siamese.data.images import LabelledImages
+from siamese.data.sources import cifar10, digits, fashion_mnist, image_folder, load
 from siamese.data.splits import Split, split_images
 from siamese.data.tuples import article_triplets, check_classes, draw_triplets
 
@@ -15,8 +19,12 @@ __all__ = [
     "Split",
     "article_triplets",
     "check_classes",
+    "cifar10",
     "crop_and_flip",
+    "digits",
     "draw_triplets",
+    "fashion_mnist",
+    "image_folder",
     "load",
     "split_images",
 ]

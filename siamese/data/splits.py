@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from siamese.config.schema import Data
 from siamese.data.draws import generator
-from siamese.data.sources import LabelledImages
+from siamese.data.images import LabelledImages
 from siamese.errors import ConfigError
-from siamese.schema import Data
 
 
 @dataclass(frozen=True)

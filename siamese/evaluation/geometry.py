@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamese.evaluation.metrics import Values, undefined
+from siamese.evaluation.names import Values, undefined
 
 NAMES = [f"{name}{suffix}" for name in ("intra_distance", "inter_distance", "separation") for suffix in ("", "_std")]
 

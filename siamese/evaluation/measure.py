@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from siamese.evaluation import projection
+from siamese.evaluation.blocks import Rows, problem, rows, sweep
 from siamese.evaluation.geometry import Confusion, distance_matrix, geometry, most_confused
-from siamese.evaluation.metrics import METRICS, Undefined, Values, undefined
-from siamese.evaluation.pairs import Rows, problem, rows, sweep
+from siamese.evaluation.names import METRICS, Undefined, Values, undefined
 from siamese.evaluation.probes import clustering, linear_probe
 from siamese.evaluation.retrieval import Ranking
 from siamese.evaluation.spread import Spread, singular_values, spread

@@ -10,8 +10,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from siamese.evaluation.metrics import Undefined, Values, undefined
-from siamese.evaluation.pairs import Rows
+from siamese.evaluation.blocks import Rows
+from siamese.evaluation.names import Undefined, Values, undefined
 
 FOLDS = 5
 

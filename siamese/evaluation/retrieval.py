@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.evaluation.metrics import KNN, RECALL_AT, Undefined, Values, undefined
-from siamese.evaluation.pairs import Rows, rows, sweep
+from siamese.evaluation.blocks import Rows, rows, sweep
+from siamese.evaluation.names import KNN, RECALL_AT, Undefined, Values, undefined
 
 NAMES = [*(f"recall_at_{k}" for k in RECALL_AT), "map_at_r", "r_precision", "mrr", *(f"knn_{k}" for k in KNN)]
 

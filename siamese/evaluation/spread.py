@@ -7,8 +7,8 @@ import torch
 from scipy.special import digamma, gammaln
 from torch import Tensor
 
-from siamese.evaluation.metrics import Undefined, Values, undefined
-from siamese.evaluation.pairs import Rows, rows, sweep
+from siamese.evaluation.blocks import Rows, rows, sweep
+from siamese.evaluation.names import Undefined, Values, undefined
 
 QUANTILES = {"nn_distance_q05": 0.05, "nn_distance_median": 0.5, "nn_distance_q95": 0.95}
 NAMES = ["alignment", "uniformity", "effective_rank", "participation_ratio", *QUANTILES, "entropy"]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc, binary_roc
 
-from siamese.evaluation.metrics import FAR, METRICS, Undefined, Values, undefined
-from siamese.evaluation.pairs import FLOOR, Rows, rows, sweep
+from siamese.evaluation.blocks import FLOOR, Rows, rows, sweep
+from siamese.evaluation.names import FAR, METRICS, Undefined, Values, undefined
 
 PAIRS_NAMES = [name for name in METRICS if name.startswith("pairs_")]
 TRIPLETS_NAMES = [name.removeprefix("pairs_") for name in PAIRS_NAMES] + ["good_triplets"]

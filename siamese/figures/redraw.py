@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from siamese.artifacts import read_metrics
 from siamese.errors import RunError
 from siamese.figures.embedding import distance_matrix, projection, similarity_histogram, spectrum
 from siamese.figures.images import gallery, hardest_triplets, pair_grid, sample_grid, triplet_grid
 from siamese.figures.training import loss_curves, metric_curves, roc_curves
+from siamese.runs.read import read_metrics
 
 PARTS = ("validation", "test")
 TRIPLET = ("images", "labels", "distances")

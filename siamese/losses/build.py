@@ -13,11 +13,11 @@ from pytorch_metric_learning import distances, losses, miners, reducers, regular
 from pytorch_metric_learning.utils.loss_and_miner_utils import convert_to_pairs, convert_to_triplets
 from torch import Tensor, nn
 
+from siamese.config.schema import OWN_KEYS
+from siamese.config.targets import check_arguments, find_target, parameters
 from siamese.errors import ConfigError, nearest
 from siamese.losses import library
 from siamese.losses.n_pair import ConstellationLoss
-from siamese.schema import OWN_KEYS
-from siamese.targets import check_arguments, find_target, parameters
 
 _REGULARIZERS: dict[str, Callable[..., Any]] = {
     "center_invariant": regularizers.CenterInvariantRegularizer,
@@ -190,6 +190,9 @@ def _batch_dependent(loss: losses.BaseMetricLossFunction, miner: Any) -> bool:
     return not of_each or any(type(part) not in (library.MeanReducer, reducers.MeanReducer) for part in parts)
 
 
+Tried = Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...] | None]]
+
+
 class Mined(nn.Module):
     """``loss`` on the tuples that ``miner`` finds in the micro-batch, in the place of those drawn.
 
@@ -219,12 +222,13 @@ class Mined(nn.Module):
         return self.loss(embeddings, labels, found)
 
 
-def try_out(node: Mapping[str, Any], kind: str, images: int, embedding_size: int | None) -> None:
+def try_out(node: Mapping[str, Any], tuples_of: Tried, images: int, embedding_size: int | None) -> None:
     """Make the loss of ``node`` and run it once, on a few embeddings, to learn what it refuses.
 
     Args:
-        kind: of :class:`siamese.schema.Batches`.
-        images: in a micro-batch.
+        tuples_of: what a loss gets of labels int64 [n], a few of each of some classes: rows of them, and tuples of
+            those rows, as in a micro-batch.
+        images: that it is called with at once.
 
     Raises:
         ConfigError: for settings that do not go together, or that give no finite value.
@@ -243,12 +247,9 @@ def try_out(node: Mapping[str, Any], kind: str, images: int, embedding_size: int
             f"loss.negatives={loss.negatives}: expected at most {images - 2}, "
             f"what a pair leaves of the {images} images of a micro-batch"
         )
-    if kind == "magnet":
-        return
-    a, p, n = torch.arange(len(labels)).view(3, -1)
-    forms = {"triplets": (a, p, n.roll(1)), "balanced": None}
+    rows, tuples = tuples_of(labels)
     try:
-        value = loss(z, labels, forms.get(kind, (a, p, a, n.roll(1))))
+        value = loss(z[rows], labels[rows], tuples)
     except _REFUSALS as error:
         raise ConfigError(f"loss: {node['_target_']} refuses its settings ({_reason(error)})") from error
     if not value.isfinite():

@@ -11,9 +11,9 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from siamese.config.values import check_type
 from siamese.errors import ConfigError, nearest
-from siamese.kinds import check_type
-from siamese.models.build import Backbone, embedding_net
+from siamese.models.backbone import Backbone, embedding_net
 
 
 @embedding_net

@@ -86,3 +86,26 @@ class EmbeddingNet(nn.Module):
         for layer in self._frozen:
             layer.eval()
         return self
+
+
+def features_of(net: object, path: str, image_size: int) -> int:
+    """How many features D a module of one's own, which ``path`` names, makes of normalised images.
+
+    Raises:
+        ConfigError: when it is no module, or does not return [N, D] or [N, D, h, w].
+    """
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"model._target_={path}: expected what makes a torch.nn.Module, found {type(net).__name__}")
+    wanted = "expected it to make [N, D] or [N, D, h, w] of float images [N, 3, H, W]"
+    training = net.training
+    try:
+        with torch.no_grad():
+            out = net.eval()(torch.zeros(2, 3, image_size, image_size))
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"model._target_={path}: {wanted}; it raised {' '.join(str(error).split())[:200]}") from error
+    finally:
+        net.train(training)
+    if not isinstance(out, Tensor) or out.dim() not in (2, 4) or len(out) != 2:
+        found = f"shape {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+        raise ConfigError(f"model._target_={path}: {wanted}; found {found} for two images of {image_size} pixels")
+    return out.shape[1]

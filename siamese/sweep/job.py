@@ -23,11 +23,12 @@ from typing import IO, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from siamese import artifacts
-from siamese.artifacts import RunDirectory
-from siamese.command_line import Interrupted
-from siamese.errors import ConfigError, RunError
-from siamese.sweep.states import state
+from siamese.errors import ConfigError, Interrupted, RunError
+from siamese.runs.directory import RunDirectory
+from siamese.runs.files import write_json
+from siamese.runs.locks import holder, release
+from siamese.runs.read import holds_a_run, read_json
+from siamese.runs.state import state
 
 PATIENCE = 20.0  # seconds for a job that was asked to stop, or whose last process has not ended
 IMPATIENCE = 2.0  # the same, once it is asked again
@@ -74,11 +75,11 @@ class Job:
 
     def _run(self, directory: Path) -> None:
         until = time.monotonic() + PATIENCE
-        while artifacts.holder(directory) and time.monotonic() < until:  # a process that is being stopped
+        while holder(directory) and time.monotonic() < until:  # a process that is being stopped
             time.sleep(POLL)
         if state(directory).name in ("completed", "running"):
             return
-        where = "resume" if artifacts.holds_a_run(directory) else "hydra.run.dir"
+        where = "resume" if holds_a_run(directory) else "hydra.run.dir"
         words = [*self.words[directory.name], f"{where}={quoted(directory)}", "hydra.mode=RUN"]
         began = time.monotonic()
 
@@ -96,7 +97,7 @@ class Job:
         """How many threads the job may use: those it began with, or else those it is given."""
         threads: Any = self.threads
         with contextlib.suppress(RunError, KeyError, TypeError):
-            threads = artifacts.read_json(directory / "manifest.json")["device"]["threads"]
+            threads = read_json(directory / "manifest.json")["device"]["threads"]
         return {} if threads is None else dict.fromkeys(THREADS, str(threads))
 
     # -- in this process -----------------------------------------------------------------------
@@ -106,13 +107,14 @@ class Job:
         os.chdir(self.cwd)
         import torch
 
-        from siamese.run import train
+        from siamese.training.check import typed
+        from siamese.training.run import train
 
         torch.set_num_threads(int(os.environ.get(THREADS[0], torch.get_num_threads())))
         blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
         before = _status(directory)
         try:
-            train(config)
+            train(typed(config), directory)
         except (Interrupted, KeyboardInterrupt):
             stop(directory.parent, "interrupted")
         except BaseException as error:  # even an exit is this job's alone
@@ -188,7 +190,7 @@ def _wait(child: subprocess.Popen[bytes], asked: Callable[[], Ending | None], pa
 def stop(sweep: Path, reason: str) -> None:
     """Have no other job of the sweep begin, and those that run save and stop."""
     if not (sweep / STOP).exists():
-        artifacts.write_json(sweep / STOP, {"reason": reason})
+        write_json(sweep / STOP, {"reason": reason})
 
 
 def cores() -> int:
@@ -260,12 +262,12 @@ def _say(directory: Path, ending: Ending, output: str) -> None:
     try:
         run.died(ending.state, ending.error, output)
     finally:
-        artifacts.release(directory)
+        release(directory)
 
 
 def _status(directory: Path) -> dict[str, Any]:
     try:
-        return artifacts.read_json(directory / "status.json")
+        return read_json(directory / "status.json")
     except RunError:
         return {}
 

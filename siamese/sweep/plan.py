@@ -18,9 +18,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from siamese.config import flatten
+from siamese.config.schema import is_scientific
+from siamese.config.validate import flatten
 from siamese.errors import ConfigError
-from siamese.schema import is_scientific
 
 UNSAID = ("sweep", "experiment")  # what a job does not repeat in its name
 LONGEST = 100  # characters of the readable part of a directory's name

@@ -15,11 +15,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from siamese import artifacts
 from siamese.errors import RunError
+from siamese.runs.read import read_json
+from siamese.runs.state import State, recorded
 from siamese.sweep.job import stop
 from siamese.sweep.plan import Planned
-from siamese.sweep.states import State, recorded
 
 EVERY = 0.5  # seconds between two looks
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -81,7 +81,7 @@ class Watch(threading.Thread):
                 continue
             self._seen[job.folder] = written
             try:
-                status = artifacts.read_json(self.sweep / job.folder / "status.json")
+                status = read_json(self.sweep / job.folder / "status.json")
             except RunError:
                 continue
             if status.get("state") == "running":

@@ -21,16 +21,17 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from siamese import artifacts
-from siamese.command_line import Interrupted
-from siamese.config import validate
-from siamese.errors import ConfigError, RunError
-from siamese.schema import SCHEMA_VERSION, Config
-from siamese.schema import Sweep as Settings
+from siamese.config.schema import SCHEMA_VERSION, Config
+from siamese.config.schema import Sweep as Settings
+from siamese.config.validate import validate
+from siamese.errors import ConfigError, Interrupted, RunError
+from siamese.runs.files import atomic, write_json
+from siamese.runs.locks import claim, holder, release
+from siamese.runs.read import holds_a_run, read_json
+from siamese.runs.state import State, state
 from siamese.sweep.job import PATIENCE, STOP, Job, cores, quoted
 from siamese.sweep.plan import Plan, Planned, plan
 from siamese.sweep.progress import SIGNALS, Watch, table
-from siamese.sweep.states import State, state
 
 SWEEPS_OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
 REPLACED = ".replaced"
@@ -73,7 +74,7 @@ def sweep(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, c
             stopped = _launch(planned, todo, settings, directory, master, context)
         states = {job.folder: state(directory / job.folder) for job in planned.jobs}
     finally:
-        artifacts.release(directory)
+        release(directory)
     console = rich.get_console()
     width = None if console.is_terminal else max(console.width, 120)
     console.print(table(planned.jobs, states), width=width, crop=False)
@@ -107,9 +108,9 @@ def _is_due(found: State, rerun: str) -> bool:
 
 
 def _claim(directory: Path) -> None:
-    if (held := artifacts.holder(directory)) is not None:
+    if (held := holder(directory)) is not None:
         raise ConfigError(f"{directory}: in use by a sweep ({held}); wait for it, or choose another sweep.name")
-    artifacts.claim(directory)
+    claim(directory)
 
 
 def _record(directory: Path, planned: Plan, master: DictConfig) -> None:
@@ -121,7 +122,7 @@ def _record(directory: Path, planned: Plan, master: DictConfig) -> None:
     path = directory / "sweep.json"
     varied, jobs = set(planned.varied), {job.folder: list(job.words) for job in planned.jobs}
     if path.exists():
-        earlier = artifacts.read_json(path)
+        earlier = read_json(path)
         base = earlier.get("base", {})
         varied |= set(earlier.get("varied", []))
         jobs = earlier.get("jobs", {}) | jobs
@@ -133,8 +134,8 @@ def _record(directory: Path, planned: Plan, master: DictConfig) -> None:
                 )
     name = str(master.sweep.name)
     content = {"schema_version": SCHEMA_VERSION, "name": name, "base": planned.base, "varied": sorted(varied)}
-    artifacts.write_json(path, {**content, "jobs": jobs})
-    with artifacts.atomic(directory / "multirun.yaml") as file:
+    write_json(path, {**content, "jobs": jobs})
+    with atomic(directory / "multirun.yaml") as file:
         file.write(OmegaConf.to_yaml(master).encode())
     (directory / STOP).unlink(missing_ok=True)
 
@@ -143,7 +144,7 @@ def _set_aside(directory: Path, jobs: Sequence[Planned]) -> None:
     """Move the earlier runs of ``jobs`` out of the way; nothing is overwritten."""
     for job in jobs:
         run = directory / job.folder
-        if (held := artifacts.holder(run)) is not None:
+        if (held := holder(run)) is not None:
             raise ConfigError(f"{run}: in use by {held}; sweep.rerun=all cannot begin it anew")
         if run.exists():
             (directory / REPLACED).mkdir(exist_ok=True)
@@ -193,14 +194,14 @@ def _launch(
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     with contextlib.suppress(RunError):
-        return str(artifacts.read_json(directory / STOP).get("reason"))
+        return str(read_json(directory / STOP).get("reason"))
     return None
 
 
 def _wait_for(directories: Sequence[Path]) -> None:
     """Give jobs whose parent is gone the time to save and stop."""
     until = time.monotonic() + PATIENCE
-    while time.monotonic() < until and any(artifacts.holder(directory) for directory in directories):
+    while time.monotonic() < until and any(holder(directory) for directory in directories):
         time.sleep(0.2)
 
 
@@ -217,7 +218,7 @@ def _overrides(job: Planned, directory: Path, name: str, isolate: bool) -> list[
     words = [*job.words, f"hydra.sweep.dir={quoted(directory)}", f"hydra.sweep.subdir={job.folder}"]
     if isolate:
         return [*words, "hydra.output_subdir=null", "hydra/job_logging=none"]
-    resumed = [f"resume={quoted(directory / job.folder)}"] if artifacts.holds_a_run(directory / job.folder) else []
+    resumed = [f"resume={quoted(directory / job.folder)}"] if holds_a_run(directory / job.folder) else []
     return [*words, f"sweep.name={name}", "callbacks.progress_bar=false", *resumed]
 
 

@@ -1,0 +1,1 @@
+"""The commands, as console scripts and behind ``train.py`` and ``scripts/``. Imported without torch."""

@@ -1,0 +1,33 @@
+"""Earlier layouts of a recorded configuration, brought to today's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# What a source and a kind of batches were called before they were named by a target.
+KINDS = {
+    "triplets": "siamese.data.batches.Triplets",
+    "pairs": "siamese.data.batches.Pairs",
+    "balanced": "siamese.data.batches.Balanced",
+    "views": "siamese.data.batches.Views",
+    "magnet": "siamese.data.batches.Magnet",
+}
+MOVED = {f"siamese.loggers.{name}": f"siamese.training.loggers.{name}" for name in ("TensorBoard", "MLflow", "WandB")}
+
+
+def brought_up_to_date(recorded: Any) -> Any:
+    """``recorded``, a configuration as any version of this program has written it, as this one would write it.
+    What is no configuration is left as it is, for the checks to refuse."""
+    if not isinstance(recorded, Mapping):
+        return recorded
+    config = dict(recorded)
+    data, batches, logger = (config.get(group) for group in ("data", "batches", "logger"))
+    if isinstance(data, Mapping) and isinstance(data.get("source"), str):
+        config["data"] = {**data, "source": {"_target_": f"siamese.data.{data['source']}"}}
+    if isinstance(batches, Mapping) and isinstance(batches.get("kind"), str):
+        counts = {name: value for name, value in batches.items() if name != "kind" and value is not None}
+        config["batches"] = {"_target_": KINDS.get(batches["kind"], batches["kind"]), **counts}
+    if isinstance(logger, Mapping) and logger.get("_target_") in MOVED:
+        config["logger"] = {**logger, "_target_": MOVED[logger["_target_"]]}
+    return config

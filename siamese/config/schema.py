@@ -1,0 +1,302 @@
+"""The schema of a configuration: every key with its type, its default, its range, and what it means.
+
+A key is science unless it says otherwise: changing it changes what a run computes. The arguments of what is named by
+a ``_target_`` are the target's own; their ranges are in :mod:`siamese.config.ranges`.
+"""
+
+# ruff: noqa: RUF009 (key and where make fields)
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Union, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from siamese.config.ranges import (
+    ARGUMENTS,
+    CHANNELS,
+    DEVIATIONS,
+    FOLDER_NAME,
+    MODULES,
+    SEED,
+    SHARE_OR_COUNT,
+    Range,
+    above,
+    at_least,
+    between,
+    one_of,
+)
+
+SCHEMA_VERSION = 1
+
+
+def key(default: Any, wanted: Range | None = None, about: str = "", *, science: bool = True) -> Any:
+    """A field with its ``default``, the range that is ``wanted`` of it, and what there is to say ``about`` it."""
+    metadata = {"wanted": wanted, "about": about, "science": science}
+    if isinstance(default, type) or default in ([], {}):
+        make = default if isinstance(default, type) else type(default)
+        return field(default_factory=make, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def where(default: Any, wanted: Range | None = None, about: str = "") -> Any:
+    """A key that says where or how a run is executed, not what it computes."""
+    return key(default, wanted, about, science=False)
+
+
+@dataclass(frozen=True)
+class Augment:
+    crop_padding: int = key(4, at_least(0), "pixels of black border, then a crop of the original size at random")
+    flip: bool = key(True, None, "left to right, every second image")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labelled images, and how they are split and made into tuples."""
+
+    source: dict[str, Any] = key({}, None, "the function that returns them, as _target_, with its own arguments")
+    root: str | None = where(None, None, "where the images are")
+    download: bool = where(False, None, "whether to fetch what is not there")
+    image_size: int = key(32, at_least(1), "height and width that images are brought to")
+    cache_dir: str | None = where(None, None, "of decoded folders; null = $XDG_CACHE_HOME/siamese or ~/.cache/siamese")
+    decode_workers: int = where(2, at_least(1), "images decoded at a time")
+    images_per_class: int | None = key(None, at_least(2), "a stratified subset of the training images")
+    split: str = key(
+        "by_image", one_of("by_image", "article", "kfold"), "article: its own triplets, which share images"
+    )
+    val_fraction: float = key(0.05, between(0, 1), "of the training images, held out before any tuple is formed")
+    test_fraction: float = key(0.1, between(0, 1), "held out likewise, where the source has no test part of its own")
+    folds: int = key(5, at_least(2))
+    fold: int = key(0, at_least(0), "which of the folds validates, under split=kfold")
+    triplets: str = key(
+        "article",
+        one_of("article", "fixed", "resampled"),
+        "how triplets and pairs are formed: of consecutive images | drawn once | drawn anew each epoch",
+    )
+    negatives_per_class: int | None = key(
+        2500, at_least(1), "triplets, or pairs of two classes, a class and epoch, at most; null = as many as there are"
+    )
+    batch_size: int = key(64, at_least(1), "triplets, pairs or images in a micro-batch, as batches= says")
+    eval_batch_size: int = where(256, at_least(1), "images embedded at a time when nothing is trained")
+    mean: list[float] | None = key(None, CHANNELS, "of each channel, in [0, 1]; null = of the training images")
+    std: list[float] | None = key(None, DEVIATIONS, "likewise")
+    augment: Augment = key(Augment)
+
+    @property
+    def source_name(self) -> str:
+        """What the source is called: the last part of its target."""
+        return str(self.source["_target_"]).rpartition(".")[2]
+
+
+# What a source is handed of the keys of ``data``, where it takes an argument of that name.
+HANDED_TO_SOURCE = ("root", "download", "image_size", "cache_dir", "decode_workers")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised besides the loss itself. Its keys stand below ``loss``, for every loss has them."""
+
+    koleo_weight: float = key(0.0, at_least(0), "times KoLeo, added to any loss")
+    koleo_over: str = key(
+        "all", one_of("all", "anchors", "per_role"), "what KoLeo sees: all | anchors | each role apart, and their mean"
+    )
+    koleo_neighbours: int = key(1, at_least(1), "how many nearest neighbours KoLeo pushes away")
+    lr: float | None = key(None, above(0), "of the loss's own parameters, such as proxies; null = the optimizer's")
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """How micro-batches become one optimizer step."""
+
+    mode: str = key("naive", one_of("naive", "exact", "memory"))
+    rescale_last_window: bool = key(True, None, "a short last window counts its micro-batches alike")
+    scope: str = key("window", one_of("window", "persistent"), "memory: of the window so far | of earlier windows too")
+    size: int | None = key(None, at_least(1), "memory: at most so many of the last embeddings")
+    measure_every: int | None = where(None, at_least(1), "compare the gradient with the exact one every so many steps")
+
+
+@dataclass(frozen=True)
+class Device:
+    accelerator: str = where("auto", one_of("auto", "cpu", "cuda", "mps"))
+    devices: int = key(
+        1, at_least(1), "processes that train one network, each on a device; together they are one batch"
+    )
+    strategy: str = where("auto", None, "Lightning's; ddp for several devices")
+    precision: str = key("32-true", one_of("32-true", "64-true", "bf16-mixed", "16-mixed"))
+    channels_last: bool = where(True, None, "the memory format of images and convolutions")
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Lightning's own keys."""
+
+    max_epochs: int = key(15, at_least(1))
+    accumulate_grad_batches: int = key(1, at_least(1), "micro-batches in a window")
+    gradient_clip_val: float | None = key(None, above(0))
+    gradient_clip_algorithm: str = key("norm", one_of("norm", "value"))
+    limit_train_batches: Union[int, float] = key(  # noqa: UP007 (OmegaConf reads this form)
+        1.0, SHARE_OR_COUNT, "a fraction, or a number of micro-batches"
+    )
+    deterministic: bool = key(False)
+    detect_anomaly: bool = key(False, None, "stop at the operation that first makes a NaN in the backward pass")
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    checkpoint_every: int | None = key(None, at_least(1), "keep checkpoints/epoch-*.ckpt every so many epochs")
+    checkpoint_every_steps: int | None = key(
+        None, at_least(1), "write last.ckpt every so many optimizer steps, besides every epoch"
+    )
+    progress_bar: bool = key(True)
+    heartbeat_seconds: float = key(10.0, above(0))
+    collapse_cosine: float = key(
+        0.99, between(0, 1), "mean cosine of validation images above which the embedding is called collapsed"
+    )
+    extra: dict[str, Any] = key({}, None, "Lightning callbacks of your own: NAME: {_target_: ..., ARGUMENT: ...}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    koleo_embeddings: int = key(
+        192, at_least(2), "val/koleo is measured on so many validation images, whatever the batch size"
+    )
+    pair_distance: float = key(
+        0.5, above(0), "batches=pairs: a nearer pair (Euclidean) counts as one of the same class"
+    )
+    every: int | None = where(None, at_least(1), "measure everything on validation images every so many epochs too")
+    coverage: float = key(0.5, between(0, 1), "the share of a class's points that its ellipse holds")
+    distance_threshold: float | None = key(
+        None, above(0), "accuracy calls nearer pairs the same class; null = the best on validation"
+    )
+    spread_images: int | None = key(
+        None, at_least(2), "spread is measured on so many images, so that parts of other sizes compare; null = on all"
+    )
+
+
+@dataclass(frozen=True)
+class Figures:
+    format: str = key("png", one_of("png", "svg", "pdf"))
+    draw: bool = key(True, None, "false = only when asked for: python scripts/evaluate.py RUN --figures-only")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What ``python train.py -m`` does with its jobs; see :mod:`siamese.sweep`."""
+
+    name: str | None = key(None, FOLDER_NAME, "the folder below outputs/sweeps; null = named by what is varied")
+    points: list[list[str]] = key([], None, "lists of overrides that belong together, each combined with the grid")
+    rerun: str = key(
+        "failed",
+        one_of("failed", "all", "none"),
+        "failed (go on with what failed or was interrupted) | all (anew) | none (only what never began)",
+    )
+    fail_fast: bool = key(False, None, "stop every job once one has failed")
+    timeout: float | None = key(None, above(0), "seconds that a job may take")
+    isolate: bool = key(True, None, "each job in a process of its own")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. Groups that name a ``_target_`` hold the arguments of that target beside it; they are checked against
+    its signature."""
+
+    name: str = where("run", None, "part of the name of the run directory")
+    seed: int = key(0, SEED, "every random draw is a function of it")
+    resume: str | None = where(None, None, "a run directory to go on with, from its last checkpoint")
+    trust: Any = where(None, MODULES, "modules that a run directory may name targets of: resume=RUN trust=mymodule")
+    data: Data = key(Data)
+    batches: dict[str, Any] = key({})
+    model: dict[str, Any] = key({})
+    loss: dict[str, Any] = key({})
+    objective: Objective = key(Objective)
+    accumulation: Accumulation = key(Accumulation)
+    optimizer: dict[str, Any] = key({})
+    scheduler: dict[str, Any] = key({})
+    device: Device = key(Device)
+    trainer: Trainer = key(Trainer)
+    callbacks: Callbacks = where(Callbacks)
+    evaluation: Evaluation = key(Evaluation)
+    figures: Figures = where(Figures)
+    logger: dict[str, Any] = where({})
+    sweep: Sweep = where(Sweep)
+
+
+# Nodes that name a _target_, with the arguments that the program itself supplies to it.
+TARGETS: dict[str, tuple[str, ...]] = {
+    "data.source": HANDED_TO_SOURCE,
+    "batches": (),
+    "model": ("mean", "std", "image_size"),
+    "loss": ("num_classes", "embedding_size"),
+    "optimizer": ("params",),
+    "scheduler": ("optimizer",),
+    "logger": ("run",),
+}
+OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
+# Keys of those nodes that are ours, not the target's. A loss inside another loss has them too.
+OWN_KEYS: dict[str, dict[str, Any]] = {
+    "loss": {"batches": list[str] | None, "miner": str | dict[str, Any] | None},
+    "scheduler": {"interval": str},
+}
+
+# Arguments of a scheduler that, where they are null, are the length of the run.
+SPANS = ("T_max", "total_steps")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a configuration by its dotted name as it is typed."""
+
+    name: str
+    type: Any
+    default: Any
+    wanted: Range | None
+    about: str
+    science: bool
+
+
+def keys(cls: type = Config, prefix: str = "", science: bool = True) -> Iterator[Key]:
+    """Every key that the schema knows, groups included; not the arguments of targets."""
+    types = get_type_hints(cls)
+    for f in fields(cls):
+        name = "loss" if cls is Config and f.name == "objective" else prefix + f.name
+        marked = bool(f.metadata["science"]) and (science or f.name == "extra")
+        default = f.default_factory() if callable(f.default_factory) else f.default
+        if types[f.name] is not Objective:
+            yield Key(name, types[f.name], default, f.metadata["wanted"], f.metadata["about"], marked)
+        if is_dataclass(types[f.name]):
+            yield from keys(types[f.name], f"{name}.", marked)
+
+
+KEYS: dict[str, Key] = {found.name: found for found in keys()}
+# The type of every key, and the range of those that have one.
+TYPES: dict[str, Any] = {name: found.type for name, found in KEYS.items()} | {
+    f"{group}.{name}": kind for group, own in OWN_KEYS.items() for name, kind in own.items()
+}
+RANGES: dict[str, Range] = {name: found.wanted for name, found in KEYS.items() if found.wanted} | ARGUMENTS
+# Keys that change where and how a run executes, not what it computes, and what is below them.
+NOT_SCIENTIFIC = tuple(
+    name
+    for name, found in KEYS.items()
+    if not found.science and ("." not in name or KEYS[name.rpartition(".")[0]].science)
+)
+
+
+def is_scientific(name: str) -> bool:
+    """Whether changing the key ``name`` (dotted) changes what a run computes."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        if (found := KEYS.get(".".join(parts[:end]))) is not None:
+            return found.science
+    return True
+
+
+def defaults() -> dict[str, Any]:
+    """Every key with its default, as a configuration holds them before anything else is said."""
+    plain: Any = OmegaConf.to_container(OmegaConf.structured(Config))
+    plain["loss"] = plain.pop("objective") | {"miner": None}
+    return dict(plain)
+
+
+ConfigStore.instance().store(name="schema", node=defaults())

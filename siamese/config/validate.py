@@ -1,0 +1,184 @@
+"""The checks that a composed configuration passes once, without torch.
+
+Hydra composes ``conf/`` into an open dictionary; :func:`validate` turns that dictionary into a
+frozen :class:`~siamese.config.schema.Config` or raises :class:`ConfigError` with one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf, ValueNode
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from siamese.config.ranges import finite, refused
+from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Objective
+from siamese.config.targets import node_of
+from siamese.config.values import check_type, kind_of, mistyped, shown
+from siamese.errors import ConfigError, nearest
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as ``{"data.batch_size": 64, ...}``; lists stay values."""
+    if not isinstance(node, Mapping) or (not node and prefix):
+        return {prefix: node}
+    out: dict[str, Any] = {}
+    for key, value in node.items():
+        out |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return out
+
+
+def validate(composed: DictConfig | dict[str, Any]) -> Config:
+    """The composed configuration as a frozen :class:`Config`.
+
+    Raises:
+        ConfigError: for an unknown key, a wrong type, a value out of range or an impossible
+            combination; the message is one line naming the key, the value and what is accepted.
+    """
+    if not isinstance(composed, (Mapping, DictConfig)):
+        raise ConfigError(f"{shown(composed)}: expected a group of keys, found {kind_of(composed)}")
+    try:
+        plain: Any = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
+        _check_groups(plain)
+        merged = OmegaConf.merge(_writable(OmegaConf.structured(Config)), _apart(plain))
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from None
+    assert isinstance(config, Config)
+    values = flatten(to_dict(config))
+    for group, own in OWN_KEYS.items():
+        for name, kind in own.items():
+            if f"{group}.{name}" in values:
+                check_type(f"{group}.{name}", values[f"{group}.{name}"], kind)
+    for name, value in values.items():
+        if not finite(value):
+            raise ConfigError(f"{name}={value}: expected a finite number")
+    for name, value in values.items():
+        wanted = RANGES.get(re.sub(r"^loss\.(loss|losses\.\w+)\.", "loss.", name))  # a loss in a loss likewise
+        if value is not None and wanted is not None and refused(value, wanted):
+            expected = wanted[1]
+            choices = expected.removeprefix("one of ").split(", ") if expected.startswith("one of") else []
+            raise ConfigError(f"{name}={value}: expected {expected}{nearest(str(value), choices)}")
+    _check_combinations(config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as it is composed and recorded: plain dictionaries, lists and numbers."""
+    plain: Any = OmegaConf.to_container(OmegaConf.structured(config))
+    objective = plain.pop("objective")
+    plain["loss"] = {**plain["loss"], **objective}
+    return dict(plain)
+
+
+def _apart(plain: Any) -> dict[str, Any]:
+    """``plain`` with the keys of the objective, which are typed below ``loss``, in a node of their own."""
+    if "objective" in plain:
+        raise ConfigError(f"unknown key 'objective'; its keys are those of loss: {', '.join(_OF_OBJECTIVE)}")
+    loss = dict(plain.get("loss", {}))
+    objective = {name: loss.pop(name) for name in _OF_OBJECTIVE if name in loss}
+    return {**plain, "loss": loss, "objective": objective}
+
+
+_OF_OBJECTIVE = tuple(f.name for f in fields(Objective))
+
+
+def _writable(schema: DictConfig) -> DictConfig:
+    """Frozen dataclasses make read-only nodes; the merge that fills them in needs to write."""
+    OmegaConf.set_readonly(schema, False)
+    for name in schema:
+        if OmegaConf.is_dict(schema[name]):
+            _writable(schema[name])
+    return schema
+
+
+def _check_groups(plain: Any, prefix: str = "", cls: type = Config) -> None:
+    """Refuse a lone value where the schema has a group of keys."""
+    for f in fields(cls):
+        kind, name = get_type_hints(cls)[f.name], prefix + f.name
+        if f.name not in plain or not (is_dataclass(kind) or get_origin(kind) is dict):
+            continue
+        value = plain[f.name]
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"{name}={shown(value)}: expected keys below it ({name}.KEY=VALUE), found {kind_of(value)}"
+            )
+        if is_dataclass(kind):
+            _check_groups(value, f"{name}.", kind)  # type: ignore[arg-type]
+
+
+def one_line(error: OmegaConfBaseException) -> str:
+    """OmegaConf's complaint as one line in the words of :func:`validate`."""
+    key = re.sub(r"^objective\b", "loss", error.full_key or "")
+    text = str(error).splitlines()[0]
+    if "not in" in text and key:
+        return f"unknown key {key!r}{nearest(key, TYPES)}"
+    if isinstance(error, ValidationError) and key in TYPES:
+        value = error.value._value() if isinstance(error.value, ValueNode) else error.value
+        return mistyped(key, value, TYPES[key])
+    if "Missing mandatory value" in text:
+        return f"{key}: a value is required (write {key}=VALUE)"
+    return f"{key}: {text}" if key and key not in text else text
+
+
+def _check_combinations(config: Config) -> None:
+    data, device, sweep = config.data, config.device, config.sweep
+    if data.split == "kfold" and data.fold >= data.folds:
+        raise ConfigError(
+            f"data.fold={data.fold}: expected a fold from 0 to {data.folds - 1} (data.folds={data.folds})"
+        )
+    if data.split == "article" and data.triplets != "article":
+        raise ConfigError(
+            f"data.triplets={data.triplets}: data.split=article splits the article's own triplets;"
+            " expected data.triplets=article"
+        )
+    if (data.mean is None) != (data.std is None):
+        raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
+    _check_accumulation(config)
+    if device.devices > 1 and device.strategy != "ddp":
+        raise ConfigError(
+            f"device.strategy={device.strategy}: with device.devices={device.devices} each trains in a "
+            "process of its own; expected ddp (device=cpu_ddp or device=cuda_ddp)"
+        )
+    if device.devices > 1 and not sweep.isolate:
+        raise ConfigError(
+            f"device.devices={device.devices}: the processes of a run start its command again, which in the "
+            "sweep's own process would be the whole sweep; expected sweep.isolate=true"
+        )
+    if sweep.timeout is not None and not sweep.isolate:
+        raise ConfigError(
+            f"sweep.timeout={sweep.timeout}: a job in the sweep's own process cannot be stopped; "
+            "expected sweep.isolate=true"
+        )
+    for group in TARGETS:
+        if group not in OPTIONAL_TARGETS and not node_of(config, group).get("_target_"):
+            raise ConfigError(f"{group}._target_: expected the dotted path of what to build, found nothing")
+
+
+def _check_accumulation(config: Config) -> None:
+    """Refuse keys that the mode has no use for, rather than ignore them."""
+    accumulation = config.accumulation
+    mode = accumulation.mode
+    if mode == "exact" and not accumulation.rescale_last_window:
+        raise ConfigError(
+            "accumulation.rescale_last_window=false: accumulation=exact takes a short last window as the smaller batch "
+            "that it is; expected true, or accumulation=naive"
+        )
+    for name, unset in (("scope", "window"), ("size", None)):
+        value = getattr(accumulation, name)
+        if mode != "memory" and value != unset:
+            raise ConfigError(
+                f"accumulation.{name}={value}: only accumulation=memory has it; found accumulation={mode}"
+            )
+    if accumulation.scope == "persistent" and accumulation.size is None:
+        raise ConfigError(
+            "accumulation.size: accumulation.scope=persistent needs it (write accumulation.size=NUMBER, of embeddings)"
+        )
+    if mode == "memory" and accumulation.scope == "window" and config.trainer.accumulate_grad_batches == 1:
+        raise ConfigError(
+            "accumulation.scope=window: a window of one micro-batch has nothing to remember; expected "
+            "trainer.accumulate_grad_batches above 1, or accumulation.scope=persistent"
+        )

@@ -1,0 +1,262 @@
+"""The LightningDataModule: items over one uint8 tensor, pixels made on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from siamese.config.schema import Data
+from siamese.data.augment import crop_and_flip
+from siamese.data.batch import Batch, Epoch, Tuples
+from siamese.data.batches import Kind, Segment, Training, Triplets
+from siamese.data.batches.kind import drawn_triplets
+from siamese.data.batches.pairs import drawn_pairs
+from siamese.data.draws import generator
+from siamese.data.images import LabelledImages
+from siamese.data.loader import EpochLoader, ImageLoader, RankLoader
+from siamese.data.splits import split_images
+from siamese.data.tuples import article_split, check_classes
+from siamese.errors import ConfigError
+from siamese.runs.provenance import fingerprint
+
+
+class SiameseData(pl.LightningDataModule):
+    """Training items of each epoch, and fixed validation and test triplets.
+
+    Attributes:
+        kind: what a micro-batch holds.
+        parts: the image indices that each of train, validation and test may use.
+        layout: how the images of a training item lie in a batch.
+        triplets: the fixed triplets [T, 3] of validation and test, indices into the images; the same
+            for every kind of batches, so that runs compare.
+    """
+
+    def __init__(
+        self, source: LabelledImages, data: Data, seed: int, kind: Kind | None = None, devices: int = 1
+    ) -> None:
+        """Split ``source`` and form what is fixed of its tuples, for so many ``devices`` to train on at once.
+
+        Raises:
+            ConfigError: for classes too small to split or to form tuples of, and for a batch larger
+                than the split or with nothing for one of the devices.
+        """
+        super().__init__()
+        self.source, self.config, self.seed, self.devices = source, data, seed, devices
+        self.kind = kind or Triplets()
+        self.layout = self.kind.layout
+        self._labels = source.labels.numpy()
+        split = split_images(source, data, seed)
+        self.parts = {"train": split.train, "validation": split.validation, "test": split.test}
+        self.triplets: dict[str, np.ndarray] = {}
+        for part, index in self.parts.items():
+            if len(index):
+                check_classes(self._labels, index, source.class_names, f"{part} images")
+        if data.split == "article":
+            train, validation = article_split(self._labels[split.train], data.negatives_per_class, seed)
+            self.triplets["validation"] = split.train[validation]
+            self.parts["train"] = np.unique(split.train[train])
+            self.parts["validation"] = np.unique(self.triplets["validation"])
+            fixed: np.ndarray | None = np.searchsorted(self.parts["train"], split.train[train])
+        else:
+            self.triplets["validation"] = self._triplets("validation")
+            fixed = self.kind.fixed(self._labels[split.train], data, seed)
+        self.triplets["test"] = self._triplets("test")
+        self._training = Training(self._labels[self.parts["train"]], fixed, data, seed)
+        self.loader = self._make_loader()
+        self.mean, self.std = self._moments()
+        self._pixels = source.images
+        self._found: dict[str, Any] = {}  # the items of the segment that is in use, where the network decides on them
+
+    def _triplets(self, part: str) -> np.ndarray:
+        index = self.parts[part]
+        return index[drawn_triplets(self._labels[index], None, self.seed, part)]
+
+    def pairs(self, part: str) -> np.ndarray:
+        """Pairs [P, 2] to measure pair accuracy on, indices into the images: of train those that it
+        trains on (of epoch 0 where they change), of validation and test consecutive ones."""
+        index = self.parts[part]
+        if part == "train":
+            fixed = self._training.fixed
+            return index[self.kind.items(self._training, 0, self._whole_epoch) if fixed is None else fixed]
+        return index[drawn_pairs(self._labels[index], None, self.seed, part)]
+
+    def measured(self, part: str) -> list[tuple[Tensor, Tuples]]:
+        """What the loss of validation or test is the mean over: rows of ``parts[part]``, and the tuples
+        among them as in training."""
+        index = self.parts[part]
+        triplets = np.searchsorted(index, self.triplets[part])
+        return self.kind.measured(self._labels[index], triplets, self.seed, part)
+
+    # -- training ------------------------------------------------------------------------------
+
+    def _make_loader(self) -> EpochLoader:
+        kind, names = self.kind, self.source.class_names
+        batch_items = self.batch_size // kind.counted
+        each = f" for each of {self.devices} devices" * (self.devices > 1)
+        asked = f"data.batch_size={self.config.batch_size}{each}"
+        kind.check(np.bincount(self._training.labels, minlength=len(names)), names, batch_items, asked)
+        items = kind.length(self._training)
+        if self.batch_size > items * kind.counted:
+            raise ConfigError(f"{asked}: the training split has only {items * kind.counted} {kind.unit}")
+        loader = EpochLoader(
+            self.layout,
+            self._segment,
+            items,
+            self.source.labels,
+            batch_items,
+            whole=kind.counted > 1,
+            segments=kind.segments,
+        )
+        if loader.last < self.devices:
+            raise ConfigError(
+                f"data.batch_size={self.config.batch_size}: the last micro-batch of an epoch has {loader.last} "
+                f"{kind.item}, fewer than device.devices={self.devices}"
+            )
+        if len(loader) < loader.segments:
+            raise ConfigError(f"batches.refreshes={loader.segments}: an epoch has only {len(loader)} micro-batches")
+        loader.epoch, loader.position = self._current_epoch, self._current_position
+        return loader
+
+    @property
+    def batch_size(self) -> int:
+        """What a micro-batch of all devices holds, in ``kind.unit``."""
+        return self.config.batch_size * self.devices
+
+    def _current_epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else 0
+
+    def _current_position(self) -> int:
+        """The micro-batches of the epoch that are behind us, in this process or one before."""
+        return self.trainer.fit_loop.batch_idx + 1 if self.trainer else 0
+
+    @property
+    def _whole_epoch(self) -> Segment:
+        return Segment(0, len(self.loader), self.loader.batch_size, self._embed_training)
+
+    def epoch(self, epoch: int) -> Epoch:
+        """The items of ``epoch`` in their order, with the draws of their places, for a kind whose items do not depend
+        on the network."""
+        items = self.parts["train"][self.kind.items(self._training, epoch, self._whole_epoch)]
+        return Epoch(torch.from_numpy(items), self._draws(epoch, *items.shape))
+
+    def _draws(self, epoch: int, count: int, images: int) -> Tensor:
+        random = generator(self.seed, "augmentation", epoch)
+        return torch.from_numpy(random.random((count, images, 3), dtype=np.float32))
+
+    def _segment(self, epoch: int, number: int) -> Epoch:
+        """The items of a segment. Where they follow from the network, one that was begun before a stop is in the
+        checkpoint, since the weights have gone on."""
+        if not self.kind.follows_network:
+            return self.epoch(epoch)
+        place = [epoch, number]
+        start, end = self.loader.segment(number)
+        if self._found.get("place") != place or self.loader.position() == start:
+            segment = Segment(number, end - start, self.loader.batch_size, self._embed_training)
+            items = self.parts["train"][self.kind.items(self._training, epoch, segment)]
+            self._found = {"place": place, "items": torch.from_numpy(items)}
+        draws = self._draws(epoch, self.loader.items, self.layout.images)
+        first = start * self.loader.batch_size
+        return Epoch(self._found["items"], draws[first : first + len(self._found["items"])])
+
+    def _embed_training(self) -> np.ndarray:
+        """Embeddings float32 [n, D] of the training images by the network as it is, in evaluation mode."""
+        assert self.trainer is not None
+        net: Any = self.trainer.lightning_module.net
+        device, training, chunks = self.trainer.strategy.root_device, net.training, []
+        net.eval()
+        with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+            for batch in self._images(self.parts["train"]):
+                moved = batch._replace(labels=batch.labels.to(device))
+                chunks.append(net(self.on_after_batch_transfer(moved, 0).images).float().cpu())
+        net.train(training)
+        return torch.cat(chunks).numpy()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._found
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._found = state_dict
+
+    # -- what a run says about its data ----------------------------------------------------------
+
+    def _moments(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation a channel, given or of the training images, in [0, 1]."""
+        if self.config.mean is not None and self.config.std is not None:
+            return self.config.mean, self.config.std
+        counts = np.zeros((self.source.images.shape[1], 256))
+        for images in self.source.images[torch.from_numpy(self.parts["train"])].split(4096):
+            for channel, values in enumerate(images.transpose(0, 1)):
+                counts[channel] += torch.bincount(values.reshape(-1), minlength=256).numpy()
+        levels, shares = np.arange(256) / 255, counts / counts.sum(1, keepdims=True)
+        mean = shares @ levels
+        std = np.sqrt(shares @ levels**2 - mean**2).clip(min=1 / 255)
+        return [float(m) for m in mean.round(6)], [float(s) for s in std.round(6)]
+
+    def facts(self) -> dict[str, object]:
+        """What identifies the data and the split, for the manifest."""
+        ids = self.source.ids
+        return {
+            "data": {
+                "source": self.config.source_name,
+                "images": len(ids),
+                "classes": list(self.source.class_names),
+                "fingerprint": self.source.fingerprint,
+                "mean": self.mean,
+                "std": self.std,
+            },
+            "split": {
+                **{part: len(index) for part, index in self.parts.items()},
+                f"train_{self.kind.item}": self.loader.items,
+                **{f"{part}_triplets": len(t) for part, t in self.triplets.items()},
+                "fingerprint": fingerprint(
+                    *(ids[i] for i in self.parts.values()), *(ids[t] for t in self.triplets.values())
+                ),
+            },
+        }
+
+    def train_dataloader(self) -> EpochLoader | RankLoader:
+        rank, ranks = self._rank()
+        return self.loader if ranks == 1 else RankLoader(self.loader, self.layout, rank, ranks)
+
+    def _rank(self) -> tuple[int, int]:
+        """Which of how many devices this process trains on."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def val_dataloader(self) -> ImageLoader:
+        return self._images(self.parts["validation"])
+
+    def test_dataloader(self) -> ImageLoader:
+        return self._images(self.parts["test"])
+
+    def predict_dataloader(self) -> ImageLoader:
+        """The training images, to be embedded as they are."""
+        return self._images(self.parts["train"])
+
+    def _images(self, index: np.ndarray) -> ImageLoader:
+        rank, ranks = self._rank()
+        mine = torch.from_numpy(np.array_split(index, ranks)[rank])
+        return ImageLoader(mine, self.source.labels, self.config.eval_batch_size)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Gather the batch's images and augment them, on its device."""
+        device = batch.labels.device
+        pixels = self._pixels_on(device)
+        images = pixels[batch.images.to(pixels.device)].to(device, non_blocking=True)
+        augment = self.config.augment
+        if batch.draws is not None and (augment.crop_padding or augment.flip):
+            images = crop_and_flip(images, batch.draws, augment.crop_padding, augment.flip)
+        return batch._replace(images=images)
+
+    def _pixels_on(self, device: torch.device) -> Tensor:
+        """The data set on ``device``, moved there once if it takes at most half of what is free."""
+        if device.type == "cuda" and self._pixels.device.type == "cpu" and not self._pixels.is_pinned():
+            free, _ = torch.cuda.mem_get_info(device)
+            fits = self.source.images.nbytes <= free // 2
+            self._pixels = self.source.images.to(device) if fits else self.source.images.pin_memory()
+        elif device.type == "mps" and self._pixels.device.type == "cpu":
+            self._pixels = self.source.images.to(device)
+        return self._pixels

@@ -1,0 +1,68 @@
+"""CIFAR-10 from its official archive."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from siamese.data.images import LabelledImages
+from siamese.errors import RunError
+
+
+def cifar10(root: str | None, download: bool, image_size: int) -> LabelledImages:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, as 3 x image_size x image_size.
+
+    Args:
+        root: the folder that has cifar-10-batches-py or the archive; null is ./data.
+        download: whether to fetch the official archive where it is missing.
+
+    Raises:
+        RunError: for an archive that is missing, damaged or cannot be downloaded.
+    """
+    from torchvision.datasets import CIFAR10
+
+    folder = Path(root or "data").expanduser()
+    parts = []
+    for train in (True, False):
+        try:
+            parts.append(CIFAR10(folder, train=train, download=download))
+        except OSError as error:  # URLError is one: no network, no space, no permission
+            _check_archive(folder / CIFAR10.filename, CIFAR10.tgz_md5)
+            raise RunError(
+                f"data.root={folder}: CIFAR-10 could not be downloaded there ({error}); "
+                "put cifar-10-python.tar.gz in it, or use data=image_folder data.root=PATH"
+            ) from None
+        except Exception as error:  # torchvision's word for files that are not there or not as they should be
+            _check_archive(folder / CIFAR10.filename, CIFAR10.tgz_md5)
+            raise RunError(
+                f"data.root={folder}: CIFAR-10 is missing, incomplete or damaged there "
+                f"({' '.join(str(error).split())}); remove cifar-10-* from it, and set data.download=true"
+            ) from None
+    names = [f"{'train' if part.train else 'test'}/{i:05d}" for part in parts for i in range(len(part.data))]
+    pixels = torch.cat([torch.from_numpy(part.data) for part in parts])
+    images = pixels.permute(0, 3, 1, 2).contiguous()
+    if images.shape[2:] != (image_size, image_size):
+        images = torch.nn.functional.interpolate(images, (image_size, image_size), mode="bilinear", antialias=True)
+    return LabelledImages(
+        images,
+        torch.tensor([*parts[0].targets, *parts[1].targets]),
+        tuple(parts[0].classes),
+        np.array(names),
+        np.repeat([False, True], [len(part.data) for part in parts]),
+    )
+
+
+def _check_archive(archive: Path, expected: str) -> None:
+    """Refuse an archive whose bytes are not the official ones; none is as good."""
+    if not archive.is_file():
+        return
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != expected:
+        raise RunError(
+            f"{archive}: the archive is incomplete or damaged (MD5 {found}, expected {expected}); replace it, or "
+            "remove it and set data.download=true"
+        )

@@ -1,0 +1,75 @@
+"""Embedded images of one part of the data, and what figures show of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+QUERIES, NEIGHBOURS, HARDEST = 10, 8, 6  # shown in the figures
+
+
+@dataclass(frozen=True)
+class Part:
+    """Embedded images.
+
+    Attributes:
+        name: validation or test.
+        embeddings: float32 [N, D].
+        labels: int64 [N], indices into ``class_names`` [C].
+        ids: text [N].
+        triplets: positions [T, 3] of anchor, positive and negative.
+        images: uint8 [N, 3, H, W].
+    """
+
+    name: str
+    embeddings: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+    class_names: Sequence[str]
+    triplets: np.ndarray
+    images: np.ndarray
+
+
+def gallery(part: Part) -> dict[str, np.ndarray]:
+    """Queries and their nearest neighbours by cosine. The queries are the first image of every class,
+    the second, and so on, up to 10: the same whatever embeds them."""
+    order = np.argsort(part.labels, kind="stable")
+    starts = np.searchsorted(part.labels[order], part.labels[order])
+    place_in_class = np.empty_like(order)
+    place_in_class[order] = np.arange(len(order)) - starts
+    queries = np.lexsort((part.labels, place_in_class))[:QUERIES]
+    queries = queries[np.lexsort((queries, part.labels[queries]))]
+    z = _unit(part.embeddings)
+    cosines = z[queries] @ z.T
+    cosines[np.arange(len(queries)), queries] = -np.inf
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(z) - 1)]
+    return {
+        "query_ids": part.ids[queries],
+        "query_labels": part.labels[queries],
+        "query_images": part.images[queries],
+        "neighbour_ids": part.ids[nearest],
+        "neighbour_labels": part.labels[nearest],
+        "neighbour_images": part.images[nearest],
+        "cosines": np.take_along_axis(cosines, nearest, axis=1),
+    }
+
+
+def hardest(part: Part) -> dict[str, np.ndarray]:
+    """The triplets whose positive is farthest beyond the negative, by cosine distance."""
+    anchor, positive, negative = (_unit(part.embeddings[part.triplets[:, role]]) for role in range(3))
+    distances = np.stack([1 - (anchor * positive).sum(1), 1 - (anchor * negative).sum(1)], axis=1)
+    chosen = np.argsort(distances[:, 1] - distances[:, 0], kind="stable")[:HARDEST]
+    triplets = part.triplets[chosen]
+    return {
+        "images": part.images[triplets],
+        "labels": part.labels[triplets],
+        "ids": part.ids[triplets],
+        "distances": distances[chosen],
+    }
+
+
+def _unit(embeddings: np.ndarray) -> np.ndarray:
+    wide = embeddings.astype(np.float64)
+    return wide / np.linalg.norm(wide, axis=1, keepdims=True)

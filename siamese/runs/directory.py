@@ -1,0 +1,175 @@
+"""The run directory, version 1: its only writer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from siamese.config.schema import SCHEMA_VERSION, Config
+from siamese.config.validate import to_dict
+from siamese.runs.files import atomic, link, sweep_leftovers, write_json
+from siamese.runs.locks import claim
+from siamese.runs.provenance import environment, now
+from siamese.runs.read import read_json, read_metrics
+
+log = logging.getLogger(__name__)
+
+
+class RunDirectory:
+    """A claimed directory of one run, and everything that is written into it."""
+
+    def __init__(self, path: Path) -> None:
+        """Claim ``path`` and sweep what an earlier, killed process left half written.
+
+        Raises:
+            ConfigError: when another process holds it or it cannot be written to.
+        """
+        claim(path)
+        self.path = path
+        self._beat_at = 0.0
+        sweep_leftovers(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    # -- what ran ------------------------------------------------------------------------------
+
+    def begin(self, config: Config, facts: Mapping[str, Any]) -> None:
+        """Write the resolved config and the manifest of a new run; ``facts`` join the manifest."""
+        self._write_config(config)
+        write_json(
+            self.path / "manifest.json",
+            {
+                "schema_version": SCHEMA_VERSION,
+                "run_id": uuid.uuid4().hex,
+                "name": config.name,
+                "seed": config.seed,
+                "started": now(),
+                **environment(),
+                **facts,
+                "resumes": [],
+            },
+        )
+
+    def resume(self, config: Config) -> None:
+        """Note in the manifest that the run goes on, and where and with what it does."""
+        manifest = read_json(self.path / "manifest.json")
+        manifest["resumes"].append({"started": now(), **environment()})
+        write_json(self.path / "manifest.json", manifest)
+        self._write_config(config)
+
+    def _write_config(self, config: Config) -> None:
+        with atomic(self.path / "config.resolved.yaml") as file:
+            file.write(yaml.safe_dump(to_dict(config), sort_keys=False).encode())
+
+    # -- how it is going -----------------------------------------------------------------------
+
+    def status(self, state: str, error: str | None = None, **where: Any) -> None:
+        """Write status.json: running, completed, failed or interrupted."""
+        self._beat_at = time.monotonic()
+        write_json(
+            self.path / "status.json",
+            {
+                "state": state,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "heartbeat": now(),
+                "error": error,
+                **where,
+            },
+        )
+
+    def died(self, state: str, error: str | None, output: str) -> None:
+        """Say for a process that could not how it ended; what it printed joins train.log."""
+        if output:
+            with open(self.path / "train.log", "a") as file:
+                file.write(output.rstrip("\n") + "\n")
+        self.status(state, error=error)
+
+    def beat(self, every: float, **where: Any) -> None:
+        """Renew the heartbeat if the last one is ``every`` seconds old."""
+        if time.monotonic() - self._beat_at >= every:
+            self.status("running", **where)
+
+    # -- what it measured ----------------------------------------------------------------------
+
+    def history(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv as text, without a torn last one."""
+        return read_metrics(self.path / "metrics.csv")
+
+    def add_epoch(self, row: Mapping[str, Any]) -> None:
+        """Add the row of one epoch to metrics.csv, in the place of that epoch's and later rows."""
+        rows: list[dict[str, Any]] = [r for r in self.history() if int(r["epoch"]) < row["epoch"]]
+        rows.append({k: _text(v) for k, v in row.items()})
+        columns = list(dict.fromkeys(k for r in rows for k in r))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        with atomic(self.path / "metrics.csv") as file:
+            file.write(text.getvalue().encode())
+
+    def arrays(self, name: str, **values: Any) -> Path:
+        """Write arrays/NAME.npz (no pickled objects)."""
+        path = self.path / "arrays" / f"{name}.npz"
+        converted = {k: np.asarray(v) for k, v in values.items()}
+        for key, value in converted.items():
+            assert value.dtype.kind != "O", f"{key} would be pickled"
+        with atomic(path) as file:
+            np.savez(file, **converted)  # type: ignore[arg-type]
+        return path
+
+    def figure(self, name: str, figure: Any, format: str = "png") -> Path:
+        """Write figures/NAME.FORMAT, the same bytes for the same matplotlib figure."""
+        import matplotlib
+
+        path = self.path / "figures" / f"{name}.{format}"
+        undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format, {})
+        with matplotlib.rc_context({"svg.hashsalt": name}), atomic(path) as file:
+            figure.savefig(file, format=format, dpi=150, metadata=undated)
+        return path
+
+    def summary(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write summary.json; the last file of a complete run but for its status."""
+        write_json(self.path / "summary.json", values)
+
+    def name_checkpoint(self, path: Path, name: str) -> None:
+        """Let the checkpoint in ``path`` be found as checkpoints/NAME too."""
+        link(path, self.checkpoints / name)
+
+
+class FollowedRun(RunDirectory):
+    """A run that this process trains in while another one, its leader, writes: nothing is claimed or written here."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def status(self, state: str, error: str | None = None, **where: Any) -> None:
+        pass
+
+    def beat(self, every: float, **where: Any) -> None:
+        pass
+
+    def add_epoch(self, row: Mapping[str, Any]) -> None:
+        pass
+
+    def name_checkpoint(self, path: Path, name: str) -> None:
+        pass
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)

@@ -1,0 +1,184 @@
+"""The objects that a configuration describes: network, objective, module, trainer."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import rich
+import torch
+
+from siamese.config.schema import Config
+from siamese.config.targets import find_target, make, parameters
+from siamese.data import LabelledImages, SiameseData
+from siamese.data.batches import Kind
+from siamese.data.draws import generator
+from siamese.errors import ConfigError
+from siamese.losses import KoLeo, Objective
+from siamese.losses.build import make_loss
+from siamese.models.embedding import EmbeddingNet, features_of
+from siamese.runs.directory import RunDirectory
+from siamese.training.accumulation import Accumulation, Exact, Memory, Naive
+from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from siamese.training.evaluation import EveryEpochs
+from siamese.training.gradient_study.meter import GradientMeter
+from siamese.training.module import SiameseModule
+from siamese.training.optimizer import schedule
+from siamese.training.progress import ProgressBar
+from siamese.training.recorder import Recorder
+from siamese.training.signals import StopRequest
+
+
+def make_kind(config: Config) -> Kind:
+    """The kind of batches that ``config`` names.
+
+    Raises:
+        ConfigError: for a target that is none.
+    """
+    kind = make("batches", config.batches)
+    if not isinstance(kind, Kind):
+        raise ConfigError(
+            f"batches._target_={config.batches['_target_']}: expected a siamese.data.batches.Kind, "
+            f"found {type(kind).__name__}"
+        )
+    return kind
+
+
+def split_data(config: Config, source: LabelledImages) -> SiameseData:
+    """``source`` split and made into tuples as ``config`` says."""
+    return SiameseData(source, config.data, config.seed, make_kind(config), config.device.devices)
+
+
+def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> EmbeddingNet:
+    """The network that ``config`` describes, for images of that ``mean`` and ``std`` a channel.
+
+    A module of one's own that is no :class:`EmbeddingNet` becomes the backbone of one: it gets normalised images,
+    float [N, 3, H, W], and what it returns, [N, D] or [N, D, h, w], is brought to length 1.
+
+    Raises:
+        ConfigError: for a target that makes no module, or one that does not return that.
+    """
+    path, size = config.model["_target_"], config.data.image_size
+    takes = parameters(find_target("model", path))
+    supplied = {"mean": mean, "std": std, "image_size": size}
+    net = make("model", config.model, **{name: value for name, value in supplied.items() if name in takes})
+    if not isinstance(net, EmbeddingNet):
+        net = EmbeddingNet(net, features_of(net, path, size), None, mean, std)
+    return net.to(memory_format=torch.channels_last) if config.device.channels_last else net
+
+
+def build(config: Config, data: SiameseData) -> SiameseModule:
+    """The module that ``config`` describes, for ``data``."""
+    net, asked = build_net(config, data.mean, data.std), config.objective
+    with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
+        torch.default_generator.manual_seed(int(generator(config.seed, "loss").integers(2**32)))
+        base = make_loss(config.loss, len(data.source.class_names), net.embedding_dim)
+    koleo = KoLeo(asked.koleo_over, asked.koleo_neighbours)
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
+    name = name.lower().removesuffix("_loss")
+    module = SiameseModule(
+        net,
+        Objective(name, base, koleo, asked.koleo_weight, data.kind.finds_tuples),
+        data,
+        lambda parameters: make("optimizer", config.optimizer, parameters),
+        lambda optimizer, steps: schedule(config, optimizer, steps),
+        accumulation(config),
+        koleo_embeddings=config.evaluation.koleo_embeddings,
+        loss_lr=asked.lr,
+        pair_distance=config.evaluation.pair_distance,
+    )
+    # Lightning widens a module only after it has loaded a checkpoint into it.
+    return module.double() if config.device.precision == "64-true" else module
+
+
+def accumulation(config: Config) -> Accumulation:
+    """How micro-batches become a step under ``config``."""
+    asked = config.accumulation
+    if asked.mode == "exact":
+        return Exact()
+    if asked.mode == "memory":
+        return Memory(asked.scope, asked.size, asked.rescale_last_window)
+    return Naive(asked.rescale_last_window)
+
+
+def make_callbacks(config: Config, run: RunDirectory, stop: StopRequest) -> tuple[Recorder, list[pl.Callback]]:
+    """What records, saves and measures while ``run`` trains, in the order in which it has its turn."""
+    every = config.accumulation.measure_every
+    meter = None if every is None else GradientMeter(every)
+    recorder = Recorder(run, config.callbacks, meter)
+    asked = config.callbacks
+    checkpoints = Checkpoints(run, stop, recorder.require_finite, asked.checkpoint_every, asked.checkpoint_every_steps)
+    callbacks: list[pl.Callback] = [recorder, checkpoints]
+    if config.evaluation.every:
+        callbacks = [EveryEpochs(config.evaluation), *callbacks]
+    if meter is not None:
+        callbacks = [meter, *callbacks]
+    return recorder, [*(make_callback(f"callbacks.extra.{k}", node) for k, node in asked.extra.items()), *callbacks]
+
+
+def make_callback(key: str, node: Mapping[str, Any]) -> pl.Callback:
+    """A callback of one's own.
+
+    Raises:
+        ConfigError: for a target that is no Lightning callback.
+    """
+    callback = make(key, node)
+    if not isinstance(callback, pl.Callback):
+        raise ConfigError(
+            f"{key}._target_={node['_target_']}: expected a Lightning callback, found {type(callback).__name__}"
+        )
+    return callback
+
+
+def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's Trainer for ``config``; without callbacks, for evaluation alone."""
+    device, trainer = config.device, config.trainer
+    shown = config.callbacks.progress_bar and bool(callbacks) and rich.get_console().is_terminal
+    progress: list[pl.Callback] = [ProgressBar(leave=False)] if shown else []
+    return pl.Trainer(
+        accelerator=device.accelerator,
+        devices=device.devices if callbacks else 1,
+        strategy=device.strategy if callbacks else "auto",
+        precision=device.precision,  # type: ignore[arg-type]
+        max_epochs=trainer.max_epochs,
+        accumulate_grad_batches=trainer.accumulate_grad_batches,
+        gradient_clip_val=trainer.gradient_clip_val,
+        gradient_clip_algorithm=trainer.gradient_clip_algorithm if trainer.gradient_clip_val else None,
+        limit_train_batches=trainer.limit_train_batches,
+        deterministic=trainer.deterministic,
+        detect_anomaly=trainer.detect_anomaly,
+        num_sanity_val_steps=-1,  # the whole validation, as epoch 0
+        logger=False,
+        callbacks=callbacks + progress,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=directory,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_checkpointing=bool(callbacks),
+        enable_progress_bar=bool(progress),
+    )
+
+
+def device_facts(trainer: pl.Trainer) -> dict[str, Any]:
+    """What ``trainer`` runs on, for the manifest."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "type": device.type,
+        "name": name,
+        "devices": trainer.world_size,
+        "precision": str(trainer.precision),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def quieten() -> None:
+    """Leave to Lightning's log what is wrong, and to ours what is going on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torchmetrics")

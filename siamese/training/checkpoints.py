@@ -1,0 +1,127 @@
+"""Checkpoints that survive being killed: written whole or not at all, complete enough to go on
+bit for bit, and holding nothing but primitives and tensors."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from siamese.errors import RunError
+from siamese.runs.directory import RunDirectory
+from siamese.runs.files import atomic
+from siamese.training.module import SiameseModule
+from siamese.training.random_state import random_state, restore_random_state
+from siamese.training.signals import StopRequest
+
+log = logging.getLogger(__name__)
+
+
+MONITOR = "auc"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's own goes through TMPDIR, and a kill while it is copied from there corrupts."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        try:
+            with atomic(Path(path)) as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch's zip writer words a full disk so
+            raise RunError(f"{path}: could not be written ({str(error).splitlines()[0]})") from None
+
+
+class Checkpoints(pl.callbacks.Checkpoint):
+    """best.ckpt by val/auc, last.ckpt every epoch and every ``every_steps`` optimizer steps, and
+    epoch-*.ckpt every ``every`` epochs; the state of every random generator is in each."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        stop: StopRequest,
+        require_finite: Callable[[], None],
+        every: int | None = None,
+        every_steps: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.run, self.stop, self.require_finite = run, stop, require_finite
+        self.every, self.every_steps = every, every_steps
+        self.best: dict[str, Any] = {"value": None, "epoch": None}
+        self.also: list[str] = []  # what else last.ckpt is called
+        self._random: dict[str, Any] | None = None
+
+    @property
+    def state_key(self) -> str:
+        return "Checkpoints"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": dict(self.best), "also": list(self.also), "random": random_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.also, self._random = state_dict["best"], state_dict["also"], state_dict["random"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop.install()
+        self.stop.patient = True
+        if trainer.ckpt_path is not None:  # gone on from; a kill may have come before its other names
+            self._name(Path(trainer.ckpt_path), "last.ckpt", *self.also)
+        if self._random is not None:
+            restore_random_state(self._random)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop.patient = False
+        self.stop.obey()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        at_window_end = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if not at_window_end or batch_idx + 1 == trainer.num_training_batches:
+            return  # the end of an epoch is saved once it is validated
+        due = self.every_steps is not None and trainer.global_step % self.every_steps == 0
+        self._agree(trainer)
+        if due or self.stop.signal is not None:
+            self._save(trainer)
+        self.stop.obey()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SiameseModule)
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        epoch, value = trainer.current_epoch + 1, pl_module.measured[MONITOR]
+        is_best = self.best["value"] is None or value > self.best["value"]
+        if is_best:
+            self.best = {"value": value, "epoch": epoch}
+        is_kept = self.every is not None and epoch % self.every == 0
+        self._agree(trainer)
+        self._save(trainer, *["best.ckpt"] * is_best, *[f"epoch-{epoch:04d}.ckpt"] * is_kept)
+        self.stop.obey()
+
+    def _agree(self, trainer: pl.Trainer) -> None:
+        """Let a signal that reached one of several devices stop them all here; alone, any would wait for the others."""
+        if trainer.strategy.reduce_boolean_decision(self.stop.signal is not None, all=False):
+            self.stop.signal = self.stop.signal or signal.SIGTERM
+
+    def _save(self, trainer: pl.Trainer, *also: str) -> None:
+        """Write last.ckpt, and name it ``also``."""
+        self.require_finite()
+        weights = [w for w in trainer.lightning_module.state_dict().values() if w.is_floating_point()]
+        if not torch.stack([w.isfinite().all() for w in weights]).all():
+            raise RunError(
+                f"the weights became NaN or infinite at epoch {trainer.current_epoch + 1}, step {trainer.global_step} "
+                "of the run, and were not saved; try a smaller optimizer.lr or trainer.gradient_clip_val=1"
+            )
+        self.also = list(also)
+        last = self.run.checkpoints / "last.ckpt"
+        trainer.save_checkpoint(last)
+        self._name(last, *also)
+
+    def _name(self, path: Path, *names: str) -> None:
+        for name in names:
+            self.run.name_checkpoint(path, name)

@@ -1,0 +1,95 @@
+"""The evaluation of a run's own parts: embedded by its module, under Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from siamese.config.schema import Evaluation
+from siamese.data import SiameseData
+from siamese.evaluation.names import Values, defined, direction
+from siamese.evaluator.evaluate import PREFIXES, Entries, entry, measured
+from siamese.evaluator.part import Part
+from siamese.runs.directory import RunDirectory
+from siamese.training.module import SiameseModule
+
+SHOWN = 5  # pairs of one class, and as many of two
+
+
+def embedded_parts(
+    module: SiameseModule, data: SiameseData, trainer: pl.Trainer, parts: Iterable[str] = PREFIXES
+) -> Iterator[tuple[Part, Values]]:
+    """Each of ``parts``, embedded when it is asked for, with the losses and all else that ``module`` measures on it."""
+    for name in parts:
+        test = trainer.validate if name == "validation" else trainer.test
+        test(module, datamodule=data, verbose=False)
+        yield embedded(module, data, name), dict(module.measured)
+
+
+def embedded(module: SiameseModule, data: SiameseData, name: str) -> Part:
+    """The part ``name`` of ``data``, that ``module`` has just embedded."""
+    index = data.parts[name]
+    return Part(
+        name,
+        module.embeddings.numpy(),
+        data.source.labels.numpy()[index],
+        data.source.ids[index],
+        data.source.class_names,
+        np.searchsorted(index, data.triplets[name]),
+        data.source.images[torch.from_numpy(index)].numpy(),
+    )
+
+
+class EveryEpochs(pl.Callback):
+    """Measures everything but single classes on the validation images every ``settings.every`` epochs,
+    before training too. It comes before the callback that records what the module has measured."""
+
+    def __init__(self, settings: Evaluation) -> None:
+        self.settings = settings
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SiameseModule)
+        assert self.settings.every is not None
+        epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
+        if trainer.state.fn != "fit" or epoch % self.settings.every:
+            return
+        part = embedded(pl_module, pl_module.data, "validation")
+        found = defined(measured(part, self.settings, self.settings.distance_threshold).values)
+        more = {name: value for name, value in found.items() if name not in pl_module.measured and "/" not in name}
+        pl_module.measured |= more
+        for logger in trainer.loggers:
+            logger.log_metrics({f"val/{name}": value for name, value in more.items()}, trainer.global_step)
+
+
+def evaluate_pairs(
+    run: RunDirectory, module: SiameseModule, data: SiameseData, trainer: pl.Trainer, epoch: int
+) -> tuple[Entries, list[str]]:
+    """Measure the training pairs, and write some pairs of training and test images with their distances.
+    ``module`` has just embedded the test images.
+
+    Returns:
+        The entries of summary.json, and what there is to say besides.
+    """
+    test = module.embeddings
+    chunks = trainer.predict(module, datamodule=data)
+    train = torch.cat([torch.as_tensor(chunk) for chunk in chunks or []]).cpu()
+    labels = data.source.labels.numpy()
+    for part, embeddings in (("train", train), ("test", test)):
+        pairs = data.pairs(part)
+        firsts = 2 * np.linspace(0, len(pairs) // 2 - 1, SHOWN).astype(int)
+        shown = pairs[np.stack([firsts, firsts + 1], axis=1).ravel()]
+        first, second = embeddings[torch.from_numpy(np.searchsorted(data.parts[part], shown))].unbind(1)
+        run.arrays(
+            f"pairs_{part}",
+            images=data.source.images.numpy()[shown],
+            labels=labels[shown],
+            distances=torch.linalg.vector_norm(first - second, dim=1).numpy(),
+            threshold=np.array(module.pair_distance),
+            class_names=np.array(data.source.class_names),
+        )
+    found = module.measure_pairs(train, "train")
+    entries = {f"train/{name}": entry(value, "train", epoch, direction(name)) for name, value in found.items()}
+    return entries, [f"training pairs: {', '.join(f'{name} {value:.4f}' for name, value in found.items())}"]

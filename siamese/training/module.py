@@ -1,0 +1,143 @@
+"""The LightningModule: embed a batch, compute the loss, hand on what was measured; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from siamese.data import Batch, SiameseData
+from siamese.evaluation.given_pairs import pair_verification
+from siamese.evaluation.verification import mean_cosine, verification
+from siamese.losses import Objective, koleo
+from siamese.training.accumulation import Accumulation, Naive
+from siamese.training.learner import Learner, gather
+
+
+class SiameseModule(pl.LightningModule):
+    """Trains ``net`` on the micro-batches of ``data`` under ``objective``.
+
+    Attributes:
+        embeddings: of the part last evaluated, float32 [n, D], in the order of ``data.parts[part]``.
+        measured: its metrics without prefix: the loss, its terms, and :func:`verification`'s.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        objective: Objective,
+        data: SiameseData,
+        optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
+        schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
+        accumulation: Accumulation | None = None,
+        *,
+        koleo_embeddings: int = 192,
+        loss_lr: float | None = None,
+        pair_distance: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.net, self.objective, self.data = net, objective, data
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.accumulation, self.koleo_embeddings = accumulation or Naive(), koleo_embeddings
+        self.loss_lr = loss_lr
+        self.pair_distance = pair_distance
+        self.embeddings = torch.empty(0)
+        self.measured: dict[str, float] = {}
+        self._chunks: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return self.accumulation.step(self.learner, batch, batch_idx)
+
+    @property
+    def learner(self) -> Learner:
+        """What the way to accumulate works with."""
+        return Learner(self.net, self.objective, self.data.layout, self.trainer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["accumulation"] = self.accumulation.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.accumulation.load_state_dict(checkpoint.get("accumulation", {}))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._chunks.append(self.net(batch.images))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._chunks.append(self.net(batch.images))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.net(batch.images)
+
+    def on_validation_epoch_end(self) -> None:
+        self._measure("validation")
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.log_dict({f"val/{name}": value for name, value in self.measured.items()}, logger=False)
+
+    def on_test_epoch_end(self) -> None:
+        self._measure("test")
+
+    def _measure(self, part: str) -> None:
+        """Loss and verification over the whole part; KoLeo over as many of its images, evenly spaced,
+        for every run (all different: an image twice would be its own nearest neighbour)."""
+        self.embeddings = torch.cat(gather(self.trainer, torch.cat(self._chunks))).cpu()
+        self._chunks = []
+        index = self.data.parts[part]
+        triplets = torch.from_numpy(np.searchsorted(index, self.data.triplets[part]))
+        labels = self.data.source.labels[torch.from_numpy(index)]
+        objective = self.objective
+        terms = {objective.name: self._loss(part, labels)}
+        if objective.koleo_weight:
+            rows = torch.linspace(0, len(index) - 1, min(len(index), self.koleo_embeddings)).long()
+            terms["koleo"] = koleo(self.embeddings[rows], objective.koleo.neighbours)
+        terms["loss"] = objective.total(terms)
+        self.measured = {name: value.item() for name, value in sorted(terms.items())}
+        self.measured |= verification(self.embeddings, triplets)
+        self.measured["cos_mean"] = mean_cosine(self.embeddings)
+        if self.data.kind.verifies_pairs:
+            self.measured |= self.measure_pairs(self.embeddings, part)
+
+    def measure_pairs(self, embeddings: Tensor, part: str) -> dict[str, float]:
+        """:func:`pair_verification` of the ``embeddings`` of a whole part on its pairs."""
+        pairs, index = self.data.pairs(part), self.data.parts[part]
+        labels = self.data.source.labels[torch.from_numpy(index)]
+        return pair_verification(
+            embeddings, labels, torch.from_numpy(np.searchsorted(index, pairs)), self.pair_distance
+        )
+
+    def _loss(self, part: str, labels: Tensor) -> Tensor:
+        """The loss over ``part``, the mean over the batches that the data measures it on, whatever the
+        size of those that train; a batch counts by its images."""
+        total, images = torch.zeros(()), 0
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            torch.inference_mode(False),  # what a loss keeps for itself must still be good for training
+            torch.no_grad(),
+            torch.autocast(self.device.type, enabled=False),
+            torch.random.fork_rng(devices=devices),
+        ):
+            torch.manual_seed(0)  # for losses that draw
+            for rows, tuples in self.data.measured(part):
+                places = None if tuples is None else tuple(place.to(self.device) for place in tuples)
+                value = self.objective.base(self.embeddings[rows].to(self.device), labels[rows].to(self.device), places)
+                total, images = total + value.cpu() * len(rows), images + len(rows)
+        return total / images
+
+    def parameter_groups(self) -> Iterable[nn.Parameter] | list[dict[str, Any]]:
+        """What the optimizer trains: a loss's own parameters, such as proxies, are a group with their own rate."""
+        own = list(self.objective.parameters())
+        if not own:
+            return self.net.parameters()
+        rate: dict[str, Any] = {} if self.loss_lr is None else {"lr": self.loss_lr}
+        return [{"params": list(self.net.parameters())}, {"params": own, **rate}]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.parameter_groups())
+        schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -1,0 +1,241 @@
+"""What a valid configuration can still not do, on this machine or with these images: one line each."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import torch
+import yaml
+from hydra.utils import get_object
+from pytorch_lightning.strategies import StrategyRegistry
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from siamese.config.schema import Config
+from siamese.config.targets import make, targets
+from siamese.config.values import shown
+from siamese.data import SiameseData
+from siamese.data.batch import Tuples
+from siamese.data.batches import Kind
+from siamese.errors import ConfigError, nearest
+from siamese.losses import Objective, takes_references
+from siamese.losses.build import make_loss, try_out
+from siamese.paths import CONF
+from siamese.runs.directory import RunDirectory
+from siamese.runs.read import read_json
+from siamese.training.build import make_kind
+from siamese.training.loggers import RunLogger
+from siamese.training.module import SiameseModule
+from siamese.training.optimizer import schedule
+
+
+def preflight(config: Config) -> None:
+    """Check what needs torch, and no images.
+
+    Raises:
+        ConfigError: for a logger that is not installed, a device that is not there, batches, a loss or an
+            accumulation that do not go together, and values that a loss, the optimizer or the scheduler refuses.
+    """
+    kind = make_kind(config)
+    _check_logger(config)
+    check_device(config)
+    _check_optimization(config)
+    _check_batches(config, kind)
+    _check_loss(config, kind)
+    _check_memory(config, kind)
+
+
+def preflight_with_images(config: Config, module: SiameseModule, data: SiameseData) -> None:
+    """Check what needs the images as well.
+
+    Raises:
+        ConfigError: for a network that cannot embed images of this size, and for too few of them for KoLeo.
+    """
+    _check_image_size(config, module)
+    _check_koleo_rows(config, module.objective, data)
+
+
+def check_same_data(run: RunDirectory, data: SiameseData) -> None:
+    """Refuse to go on with a run on other images, or another split of them, than it began with.
+
+    Raises:
+        ConfigError: naming both fingerprints.
+    """
+    before, now = read_json(run.path / "manifest.json"), data.facts()
+    for what in ("data", "split"):
+        found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")  # type: ignore[index]
+        if found != expected:
+            raise ConfigError(
+                f"resume={run.path}: the {what} of the run has changed (fingerprint {found}, expected {expected})"
+            )
+
+
+def _check_logger(config: Config) -> None:
+    target = get_object(config.logger["_target_"]) if config.logger.get("_target_") else None
+    if not (inspect.isclass(target) and issubclass(target, RunLogger)):
+        return
+    for package in target.needs:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError:
+            raise ConfigError(
+                f"logger={target.extra}: {package} is not installed; pip install -e '.[{target.extra}]' installs it"
+            ) from None
+
+
+def check_device(config: Config) -> None:
+    """Refuse a device, a precision or a strategy that this machine does not have.
+
+    Raises:
+        ConfigError: naming what is there.
+    """
+    device = config.device
+    if device.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device.accelerator=cuda: no CUDA device was found here; expected device=auto or device=cpu")
+    if device.accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device.accelerator=mps: no Apple GPU was found here; expected device=auto or device=cpu")
+    found = torch.cuda.device_count() if device.accelerator == "cuda" else 1 if device.accelerator == "mps" else None
+    if found is not None and device.devices > found:
+        raise ConfigError(f"device.devices={device.devices}: found {found} of accelerator={device.accelerator} here")
+    if device.precision == "16-mixed" and device.accelerator == "cpu":
+        raise ConfigError("device.precision=16-mixed: the CPU has no float16 training; expected bf16-mixed or 32-true")
+    strategies = ["auto", *StrategyRegistry.available_strategies()]
+    if device.strategy not in strategies:
+        raise ConfigError(
+            f"device.strategy={device.strategy}: expected auto or one of Lightning's strategies"
+            f"{nearest(device.strategy, strategies)}"
+        )
+
+
+def _check_optimization(config: Config) -> None:
+    """Make the optimizer and its schedule of one parameter, so that what they refuse is known early."""
+    optimizer = make("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1, 1))])
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        path, found = config.optimizer["_target_"], type(optimizer).__name__
+        raise ConfigError(f"optimizer._target_={path}: expected what makes a torch.optim.Optimizer, found {found}")
+    window, mode = config.trainer.accumulate_grad_batches, config.accumulation.mode
+    evaluates_again = inspect.signature(type(optimizer).step).parameters["closure"].default is inspect.Parameter.empty
+    if evaluates_again and (mode != "naive" or window > 1):
+        raise ConfigError(
+            f"optimizer._target_={config.optimizer['_target_']}: it evaluates each step several times, and the "
+            f"micro-batches of a window pass once; with accumulation={mode} and trainer.accumulate_grad_batches="
+            f"{window} expected an optimizer that evaluates a step once"
+        )
+    planned = schedule(config, optimizer, steps=100)
+    if planned is not None and isinstance(planned["scheduler"], ReduceLROnPlateau):
+        raise ConfigError(
+            f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
+            "follows steps or epochs"
+        )
+
+
+def _check_batches(config: Config, kind: Kind) -> None:
+    """Refuse a batch that groups do not divide, and what needs triplets where there are none."""
+    size, objective = config.data.batch_size, config.objective
+    if config.data.split == "article" and not kind.has_roles:
+        raise ConfigError(
+            f"batches={kind.form}: data.split=article splits the article's own triplets; expected batches=triplets"
+        )
+    if kind.counted > 1 and (size % kind.counted or size < 2 * kind.counted):
+        raise ConfigError(
+            f"data.batch_size={size}: expected a multiple of {kind.counted}, the {kind.unit} of each of its "
+            f"{kind.item.replace('_', ' ')}, and at least {2 * kind.counted}"
+        )
+    if not kind.has_roles and objective.koleo_over != "all":
+        raise ConfigError(
+            f"loss.koleo_over={objective.koleo_over}: only triplets have these roles; "
+            f"expected all, or batches=triplets (found batches={kind.form})"
+        )
+    known = sorted(file.stem for file in (CONF / "batches").glob("*.yaml"))
+    for key, node in targets("loss", config.loss):
+        usable = node.get("batches")
+        if usable is None:
+            continue
+        strange = [name for name in usable if name not in (*known, kind.form)] if isinstance(usable, list) else [usable]
+        if strange:
+            raise ConfigError(
+                f"{key}.batches={shown(usable)}: expected a list of {', '.join(known)}{nearest(str(strange[0]), known)}"
+            )
+        if kind.form not in usable:
+            name = str(node["_target_"]).rpartition(".")[2]
+            raise ConfigError(
+                f"batches={kind.form}: {name} ({key}) cannot use it; expected "
+                + " or ".join(f"batches={name}" for name in usable)
+            )
+
+
+def _check_loss(config: Config, kind: Kind) -> None:
+    images = config.data.batch_size * config.device.devices * (kind.images // kind.counted)  # it is called with
+    if config.accumulation.mode == "exact":
+        images *= config.trainer.accumulate_grad_batches
+
+    def tuples_of(labels: Tensor) -> tuple[Tensor, Tuples]:
+        anchors = np.arange(len(labels) // 3)
+        triplets = np.stack([anchors, anchors + len(anchors), np.roll(anchors, 1) + 2 * len(anchors)], axis=1)
+        return kind.measured(labels.numpy(), triplets, config.seed, "trial")[0]
+
+    try_out(config.loss, tuples_of, images, config.model.get("embedding_dim") or 128)  # null: known once it is built
+
+
+def _check_memory(config: Config, kind: Kind) -> None:
+    """Refuse ``accumulation=memory`` where nothing would look at the references, or something should and cannot."""
+    if config.accumulation.mode != "memory":
+        return
+    objective = config.objective
+    if objective.koleo_weight and objective.koleo_over != "all":
+        raise ConfigError(
+            f"loss.koleo_over={objective.koleo_over}: the references of accumulation=memory have no roles; expected all"
+        )
+    with torch.random.fork_rng(devices=[]):
+        loss = make_loss(config.loss, config.loss.get("num_classes") or 2, config.model.get("embedding_dim") or 128)
+    drawn = not kind.finds_tuples
+    of_single_tuples = not getattr(loss, "batch_dependent", True)
+    if takes_references(loss, drawn=drawn) or (drawn and objective.koleo_weight and of_single_tuples):
+        return
+    named = {file.stem: yaml.safe_load(file.read_text()).get("_target_") for file in (CONF / "loss").glob("*.yaml")}
+    able = [name for name, path in named.items() if path and takes_references(pkgutil.resolve_name(path), drawn=True)]
+    raise ConfigError(
+        f"accumulation.mode=memory: {config.loss['_target_']} cannot take reference embeddings with "
+        f"batches={kind.form}; expected loss={'|'.join(sorted(able))}, a loss.miner, batches=balanced, "
+        "or a loss of single tuples with loss.koleo_weight above 0"
+    )
+
+
+def _check_image_size(config: Config, module: SiameseModule) -> None:
+    size = config.data.image_size
+    try:
+        with torch.no_grad():
+            copy.deepcopy(module.net).eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"data.image_size={size}: {config.model['_target_']} cannot embed images of this size ({reason})"
+        ) from None
+
+
+def _check_koleo_rows(config: Config, objective: Objective, data: SiameseData) -> None:
+    """Refuse a micro-batch or a validation in which KoLeo would have too few rows, before it comes up."""
+    if not objective.koleo_weight:
+        return
+    seen = min(config.evaluation.koleo_embeddings, *(len(data.parts[part]) for part in ("validation", "test")))
+    if seen <= objective.koleo.neighbours:
+        raise ConfigError(
+            f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
+            "that validation measures KoLeo on"
+        )
+    size, together = data.loader.batch_size, "micro-batch"
+    if config.accumulation.mode == "exact":
+        size, together = size * config.trainer.accumulate_grad_batches, "window"
+    items = len(data.loader) * data.loader.batch_size if data.kind.counted > 1 else data.loader.items
+    last = items % size or size
+    rows = data.layout.images * last if objective.koleo.over == "all" else last
+    if rows <= objective.koleo.neighbours:
+        raise ConfigError(
+            f"data.batch_size={config.data.batch_size}: the last {together} of an epoch has {last} {data.kind.item}, "
+            f"too few for loss.koleo_over={objective.koleo.over} with "
+            f"loss.koleo_neighbours={objective.koleo.neighbours}"
+        )

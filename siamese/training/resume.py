@@ -1,0 +1,83 @@
+"""Going on with a run: with its own configuration, from its newest checkpoint that can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import OmegaConf
+
+from siamese.config.schema import NOT_SCIENTIFIC, SPANS, Config, is_scientific
+from siamese.config.trust import refuse_strangers
+from siamese.config.validate import flatten, to_dict, validate
+from siamese.errors import ConfigError, RunError
+from siamese.runs.read import read_config, read_overrides, read_status
+
+EPOCHS = "trainer.max_epochs"
+
+
+def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path] = ()) -> Config:
+    """The configuration with which the run in ``resume`` goes on: the run's own, changed by what else
+    the command line says.
+
+    Args:
+        words: the overrides that were typed.
+        config_dirs: folders of options that the command line adds, whose targets it trusts.
+
+    Raises:
+        ConfigError: when the directory is no run, was written by a newer version, has completed its
+            epochs, or the command line changes what the run computes.
+    """
+    run = Path(str(resume))
+    own = read_config(run, f"resume={run}")
+    said = [word for word in words if not word.startswith("resume=")]
+    asked = _changes_asked(run, said)
+    own_values = flatten(to_dict(own))
+    for key, value in asked.items():
+        if not is_scientific(key) or own_values.get(key) == value:
+            continue
+        if key != EPOCHS:
+            raise ConfigError(
+                f"{key}={value}: resume cannot change what the run computes (it has {key}={own_values.get(key)}); "
+                f"only {EPOCHS} and {', '.join(NOT_SCIENTIFIC)} may change"
+            )
+        if not isinstance(value, int) or value < own.trainer.max_epochs:
+            raise ConfigError(f"{key}={value}: resume may raise it above {own.trainer.max_epochs}, not lower it")
+        spanning = [k for k in SPANS if k in own.scheduler and own.scheduler[k] is None]
+        if spanning:
+            raise ConfigError(
+                f"{key}={value}: the learning rate follows scheduler.{spanning[0]} over the {own.trainer.max_epochs} "
+                "epochs that the run began with; a longer schedule is another run"
+            )
+    nested = OmegaConf.create(to_dict(own))
+    for key, value in asked.items():
+        OmegaConf.update(nested, key, value)
+    config = validate(nested)
+    typed = {word.lstrip("+").partition("._target_=")[2] for word in said} - {""}
+    refuse_strangers(own, [config.trust, *typed], config_dirs, f"python train.py resume={run} trust=")
+    if read_status(run).get("state") == "completed" and config.trainer.max_epochs <= own.trainer.max_epochs:
+        raise ConfigError(
+            f"resume={run}: the run has completed its {own.trainer.max_epochs} epochs; raise {EPOCHS} to go on"
+        )
+    return config
+
+
+def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
+    """What the command line says besides ``resume=``: the keys in which composing the run's first
+    command differs from composing it with the words ``said`` added."""
+    if not said:
+        return {}
+    try:
+        first = read_overrides(run)
+    except RunError as error:
+        raise ConfigError(f"resume={run}: {error}") from None
+
+    def composed(words: list[str]) -> dict[str, Any]:
+        config = compose("train", words)
+        config.name = ""  # made of Hydra's choices, and no science
+        return flatten(OmegaConf.to_container(config, resolve=True))
+
+    before, after = composed(first), composed([*first, *said])
+    return {key: value for key, value in after.items() if key not in before or before[key] != value}

@@ -1,0 +1,135 @@
+"""One run, from its configuration to a complete run directory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from siamese.config.schema import Config
+from siamese.data import load
+from siamese.errors import ConfigError, Interrupted, RunError
+from siamese.evaluator.evaluate import Entries, entry, evaluate
+from siamese.evaluator.report import draw, results_table
+from siamese.losses import Objective
+from siamese.runs.checkpoint import newest, restore
+from siamese.runs.directory import FollowedRun, RunDirectory
+from siamese.runs.locks import release
+from siamese.training.accumulation import statement
+from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten, split_data
+from siamese.training.check import Command, checked
+from siamese.training.evaluation import embedded_parts, evaluate_pairs
+from siamese.training.loggers import Logs
+from siamese.training.preflight import check_same_data, preflight_with_images
+from siamese.training.roles import follows, lead
+from siamese.training.samples import measure_samples, show_samples
+from siamese.training.signals import StopRequest
+
+log = logging.getLogger(__name__)
+
+
+def train(command: Command, directory: Path) -> None:
+    """Train, evaluate and record one run in ``directory``.
+
+    Raises:
+        ConfigError: for what cannot be run as it stands.
+        RunError: for what fails while running.
+        Interrupted: when a signal stopped it; last.ckpt is then usable.
+    """
+    if follows():
+        logging.disable()
+    config = checked(command, directory)
+    run = FollowedRun(directory) if follows() else RunDirectory(directory)
+    with StopRequest() as stop, _told(run):
+        run.status("running")
+        with Logs(config, run) as logs:
+            _train(config, run, stop, logs, resuming=command.composed.resume is not None)
+        run.status("completed")
+
+
+def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, resuming: bool) -> None:
+    quieten()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = split_data(config, load(config.data, config.seed))
+    module = build(config, data)
+    recorder, callbacks = make_callbacks(config, run, stop)
+    trainer = make_trainer(config, run.path, callbacks)
+    preflight_with_images(config, module, data)
+    if resuming:
+        check_same_data(run, data)
+        run.resume(config)
+    elif not follows():
+        show_samples(run, data)
+        if config.figures.draw:
+            draw(run.path, run, config.figures.format)
+        run.begin(config, {"device": device_facts(trainer), **data.facts()})
+    trainer.logger = logs.open()
+    log.info("%s", run.path)
+    log.info("%s", statement(config, data.kind, module.objective, trainer.world_size))
+    start = newest(run.checkpoints) if resuming else None
+    if resuming:
+        log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
+    if config.device.devices > 1:
+        lead()
+    trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    if follows():
+        return
+    run.status("running")
+    epoch = restore(module, run.checkpoints / "best.ckpt")
+    trainer = make_trainer(config, run.path, [])
+    summary, notes = evaluate(run, embedded_parts(module, data, trainer), config.evaluation, epoch)
+    if data.kind.verifies_pairs:
+        found, said = evaluate_pairs(run, module, data, trainer, epoch)
+        summary, notes = summary | found, notes + said
+    if recorder.collapsed is not None:
+        summary["val/collapsed"] = entry(1.0, "validation", recorder.collapsed, "min")
+    summary |= _training_entries(run, module.objective)
+    measure_samples(run, module)
+    if config.figures.draw:
+        draw(run.path, run, config.figures.format, logs.figure)
+    run.summary(summary)
+    logs.conclude(summary, data.source.images[torch.from_numpy(data.parts["test"])])
+    results_table(run.path, summary, "best", notes)
+
+
+def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
+    """The losses of the last epoch as entries of summary.json."""
+    last = run.history()[-1]
+    found = {}
+    for name in ("loss", *objective.terms):
+        depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base_depends)
+        value = float(last[f"train/{name}"])
+        found[f"train/{name}"] = entry(value, "train", int(last["epoch"]), "min", bool(depends))
+    return found
+
+
+@contextlib.contextmanager
+def _told(run: RunDirectory) -> Iterator[None]:
+    """Let the directory and the log of ``run`` say how it ended, however it does, and give the directory up."""
+    try:
+        yield
+    except (ConfigError, RunError) as error:
+        log.error("%s", error)
+        run.status("failed", error=str(error))
+        raise
+    except MisconfigurationException as error:  # Lightning's, for settings that do not go together
+        message = " ".join(str(error).split())
+        log.error("%s", message)
+        run.status("failed", error=message)
+        raise ConfigError(message) from None
+    except (Interrupted, KeyboardInterrupt):
+        log.warning("interrupted; go on with: python train.py resume=%s", run.path)
+        run.status("interrupted")
+        raise
+    except BaseException as error:
+        log.error("%s", traceback.format_exc())
+        run.status("failed", error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        release(run.path)

@@ -1,0 +1,40 @@
+"""The images and triplets that a run shows before and after training."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from siamese.data import SiameseData
+from siamese.runs.directory import RunDirectory
+from siamese.training.module import SiameseModule
+
+
+def show_samples(run: RunDirectory, data: SiameseData) -> None:
+    """Show what is trained on, before it is: five images a class, and five triplets where there are."""
+    source, train = data.source, data.parts["train"]
+    images, labels = source.images.numpy(), source.labels.numpy()
+    names = np.array(source.class_names)
+    shown = np.concatenate([train[labels[train] == label][:5] for label in range(len(names))])
+    arrays = {"images": images[shown], "labels": labels[shown], "class_names": names}
+    if data.kind.has_roles:
+        triplets = data.epoch(0).items[:5].numpy()
+        arrays |= {
+            "triplet_images": images[triplets],
+            "triplet_labels": labels[triplets],
+            "triplet_distances": np.full((len(triplets), 2), np.nan),
+        }
+    run.arrays("samples", **arrays)
+
+
+def measure_samples(run: RunDirectory, module: SiameseModule) -> None:
+    """Note how far apart the best checkpoint puts the images of the triplets that are shown."""
+    with np.load(run.path / "arrays" / "samples.npz", allow_pickle=False) as stored:
+        samples = dict(stored)
+    if "triplet_images" not in samples:
+        return
+    images = torch.from_numpy(samples["triplet_images"]).to(module.device)
+    with torch.no_grad():
+        z = torch.nn.functional.normalize(module.eval()(images.flatten(0, 1)).double().cpu(), dim=1)
+    anchors, others = z.unflatten(0, images.shape[:2]).split([1, 2], dim=1)
+    run.arrays("samples", **samples | {"triplet_distances": 1 - (anchors * others).sum(2).numpy()})

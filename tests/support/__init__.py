@@ -1,0 +1,1 @@
+"""What tests share: commands as a user types them, small data, runs that are made up."""

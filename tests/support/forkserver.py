@@ -1,0 +1,122 @@
+"""Commands as processes of their own that begin with everything imported.
+
+``python tests/support/forkserver.py`` reads one command a line from stdin, as JSON: ``argv`` (the script
+first), ``environment`` (the whole of it), ``stdout`` and ``stderr`` (files they go to). Each runs in a
+process forked from this one, as ``python SCRIPT ...`` would but for the seconds that importing torch
+takes; its exit status is answered. How it is to be killed, where it is, :mod:`killer` says.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+IMPORTED = ("siamese.training.run", "sklearn.datasets", "matplotlib.backends.backend_agg", "pytorch_lightning.loops")
+
+
+class ForkServer:
+    """The server as seen by tests."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "tests/support/forkserver.py"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def run(self, *argv: object, stdout: Path, stderr: Path, environment: dict[str, str], **end: Any) -> int:
+        """The exit status of ``python ARGV...``, run from the repository's root."""
+        order = {"argv": [*map(str, argv)], "stdout": str(stdout), "stderr": str(stderr), "environment": environment}
+        assert self.process.stdin is not None
+        print(json.dumps(order | end), file=self.process.stdin, flush=True)
+        return int(self._answer())
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+def main() -> None:
+    """Serve; see the module."""
+    sys.path[:0] = [str(ROOT)]
+    os.chdir(ROOT)
+    for module in IMPORTED:
+        importlib.import_module(module)
+    gc.freeze()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if not child:
+            _become(order)
+        print(_ended(child, order), flush=True)
+
+
+def _become(order: dict[str, Any]) -> None:
+    """Turn this process into the command; does not return."""
+    for name, number, mode in (("/dev/null", 0, "rb"), (order["stdout"], 1, "ab"), (order["stderr"], 2, "ab")):
+        with open(name, mode) as file:
+            os.dup2(file.fileno(), number)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    script = order["argv"][0]
+    sys.path[:0] = [
+        str((ROOT / script).parent),
+        str(ROOT / "tests"),
+        *filter(None, os.environ.get("PYTHONPATH", "").split(":")),
+    ]
+    sys.argv = order["argv"]
+    if "place" in order:
+        importlib.import_module("support.killer").die_at(
+            order["place"], order["nth"], order.get("signal", signal.SIGKILL)
+        )
+    status: object = 0
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as asked:
+        status = asked.code or 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    if not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # taking down all that was imported would take longer than most commands
+
+
+def _ended(child: int, order: dict[str, Any]) -> int:
+    """The exit status of ``child``, killed ``after`` so many seconds, or when it takes far too long."""
+    ends = time.monotonic() + order.get("after", 300.0)
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() >= ends:
+            os.kill(child, order.get("signal", signal.SIGKILL))
+            ends = float("inf")
+        time.sleep(0.002)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    main()
