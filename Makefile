@@ -1,4 +1,4 @@
-# make run: train on embedded data.  make test: run every check.  make test-fast: what to run while writing.
+# make run: train on embedded data.  make test: run every check.  make test-fast: what to run while writing code.
 # make docs: build the documentation into site/.  Each first puts into .venv what it needs and is not there yet.
 # make system: as root on Debian or Ubuntu, what some tests look for outside of .venv.
 PYTHON ?= python3
@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PACKAGES := chromium dataset-fashion-mnist
 
 .PHONY: run lint test test-fast docs system
+.NOTPARALLEL:
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run-complete
@@ -27,10 +28,10 @@ lint: $(VENV)/.test-complete
 docs: $(VENV)/.docs-complete
 	$(BIN)/zensical build --clean --strict
 
-# uv installs in a third of pip's time, but knows nothing of how pip is configured here (an index, a certificate).
+# uv takes a fraction of pip's time, but knows nothing of how pip is configured (an index, a certificate): then pip does it.
 INSTALL = { $(BIN)/python -m pip install --quiet --constraint constraints.txt uv && \
   $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '$(1)'; } || \
-  { echo 'uv could not install it; pip does, which takes minutes' >&2; \
+  { echo 'uv could not install it; pip does it now, which takes longer' >&2; \
   $(BIN)/python -m pip install --constraint constraints.txt --editable '$(1)'; }
 
 $(VENV)/.run-complete: pyproject.toml constraints.txt
