@@ -58,6 +58,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     )
     config_dir = "a folder of options of yours, as train.py was given; its targets are trusted"
     add("--config-dir", action="append", default=[], type=Path, metavar="DIR", help=config_dir)
+    add("--table", action="store_true", help="print every measure of its summary.json again, and measure nothing")
     add("--figures-only", action="store_true", help="draw the figures again from the arrays that are there")
     return parser.parse_args(words)
 
@@ -81,6 +82,9 @@ def evaluate_again(words: Sequence[str]) -> None:
     run = RunDirectory(asked.run)  # nobody trains in it while we read
     if asked.out is not None and asked.out.absolute() != asked.run.absolute() and holds_a_run(asked.out):
         raise ConfigError(f"--out {asked.out}: already holds a run; choose another directory")
+    if asked.table:
+        log.info("%s", results_table(read_json(asked.run / "summary.json"), "best"))
+        return
     if asked.figures_only:
         _redraw(asked, run, config)
         return
@@ -119,7 +123,10 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
     draw(out.path, out, config.figures.format)
     kept = read_json(out.path / "summary.json") if own and (out.path / "summary.json").exists() else {}
     out.summary(kept | entries)
-    results_table(out.path, entries, asked.checkpoint, notes)
+    log.info("%s", results_table(entries, asked.checkpoint))
+    for note in notes:
+        log.info("%s", note)
+    log.info("figures, arrays and summary.json are in %s", out.path)
 
 
 def _data(asked: argparse.Namespace, config: Config) -> Data:

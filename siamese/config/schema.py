@@ -8,11 +8,10 @@ a ``_target_`` are the target's own; their ranges are in :mod:`siamese.config.ra
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Union, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 from siamese.config.ranges import (
     ARGUMENTS,
@@ -294,9 +293,8 @@ def is_scientific(name: str) -> bool:
 
 def defaults() -> dict[str, Any]:
     """Every key with its default, as a configuration holds them before anything else is said."""
-    plain: Any = OmegaConf.to_container(OmegaConf.structured(Config))
-    plain["loss"] = plain.pop("objective") | {"miner": None}
-    return dict(plain)
+    plain = asdict(Config())
+    return plain | {"loss": plain.pop("objective") | {"miner": None}}
 
 
 ConfigStore.instance().store(name="schema", node=defaults())

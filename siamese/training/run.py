@@ -13,11 +13,13 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from siamese.config.schema import Config
+from siamese.config.words import pasteable
 from siamese.data import load
 from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.evaluator.evaluate import Entries, entry, evaluate
-from siamese.evaluator.report import draw, results_table
+from siamese.evaluator.report import FILE_ONLY, draw, tell
 from siamese.losses import Objective
+from siamese.paths import near, shown
 from siamese.runs.checkpoint import newest, restore
 from siamese.runs.directory import FollowedRun, RunDirectory
 from siamese.runs.locks import release
@@ -70,7 +72,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
             draw(run.path, run, config.figures.format)
         run.begin(config, {"device": device_facts(trainer), **data.facts()})
     trainer.logger = logs.open()
-    log.info("%s", run.path)
+    log.info("%s", near(run.path))
     log.info("%s", statement(config, data.kind, module.objective, trainer.world_size))
     start = newest(run.checkpoints) if resuming else None
     if resuming:
@@ -95,7 +97,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         draw(run.path, run, config.figures.format, logs.figure)
     run.summary(summary)
     logs.conclude(summary, data.source.images[torch.from_numpy(data.parts["test"])])
-    results_table(run.path, summary, "best", notes)
+    tell(summary, run, config.trainer.max_epochs, notes)
 
 
 def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
@@ -115,16 +117,16 @@ def _told(run: RunDirectory) -> Iterator[None]:
     try:
         yield
     except (ConfigError, RunError) as error:
-        log.error("%s", error)
+        log.error("%s", error, extra=FILE_ONLY)  # the last line on the terminal is the command's own
         run.status("failed", error=str(error))
         raise
     except MisconfigurationException as error:  # Lightning's, for settings that do not go together
         message = " ".join(str(error).split())
-        log.error("%s", message)
+        log.error("%s", message, extra=FILE_ONLY)
         run.status("failed", error=message)
         raise ConfigError(message) from None
     except (Interrupted, KeyboardInterrupt):
-        log.warning("interrupted; go on with: python train.py resume=%s", run.path)
+        log.warning("interrupted; go on with: %s %s", shown("train"), pasteable(("resume", near(run.path))))
         run.status("interrupted")
         raise
     except BaseException as error:
