@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 from pathlib import Path
@@ -23,6 +24,12 @@ def near(path: Path) -> Path:
     """``path`` as a person in the working directory writes it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_absolute() and here in path.parents else path
+
+
+def with_own_modules() -> None:
+    """Let modules in the working directory be imported, after all that is installed."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def train_command() -> tuple[str, ...]:

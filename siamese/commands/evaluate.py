@@ -30,9 +30,10 @@ from siamese.config.schema import Config, Data
 from siamese.config.targets import check_targets
 from siamese.config.trust import refuse_strangers
 from siamese.config.validate import validate
+from siamese.config.words import pasteable
 from siamese.errors import ConfigError, RunError
 from siamese.evaluator.report import draw, results_table
-from siamese.paths import CONF
+from siamese.paths import CONF, shown, with_own_modules
 from siamese.runs.checkpoint import restore
 from siamese.runs.directory import RunDirectory
 from siamese.runs.read import holds_a_run, read_config, read_json
@@ -65,6 +66,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 def main() -> None:
     """The command line."""
+    with_own_modules()
     with errors_in_one_line():
         evaluate_again(sys.argv[1:])
 
@@ -91,7 +93,7 @@ def evaluate_again(words: Sequence[str]) -> None:
     state = read_json(asked.run / "status.json").get("state")
     if state != "completed":
         log.warning("the run is %s, not completed: this is its %s checkpoint so far", state, asked.checkpoint)
-    refuse_strangers(config, asked.trust, asked.config_dir, f"siamese-evaluate {asked.run} --trust ")
+    refuse_strangers(config, asked.trust, asked.config_dir, f"{shown('evaluate')} {pasteable(asked.run)} --trust ")
     _evaluate(asked, run, config)
 
 

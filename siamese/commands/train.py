@@ -16,7 +16,7 @@ from siamese.commands import help
 from siamese.commands.messages import errors_in_one_line
 from siamese.commands.terminal import keep_going_without
 from siamese.config.words import understood
-from siamese.paths import CONF
+from siamese.paths import CONF, with_own_modules
 
 LONGEST_NAME = 60  # characters of a name that a folder bears; each takes up to four bytes of the 255 there are
 
@@ -39,8 +39,7 @@ def main() -> None:
     if help.wanted(sys.argv[1:]):
         print(help.text(sys.argv[1:]))
         return
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where modules of one's own are
+    with_own_modules()
     with errors_in_one_line():
         sys.argv[1:] = understood(sys.argv[1:])
         composed()

@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from siamese.config.schema import Config
+from siamese.config.trust import resume_words
 from siamese.config.words import pasteable
 from siamese.paths import near, shown
 from siamese.runs.clock import span
@@ -47,12 +49,13 @@ def results_table(summary: Mapping[str, Mapping[str, Any]], checkpoint: str) -> 
     return text.getvalue().rstrip()
 
 
-def tell(summary: Mapping[str, Mapping[str, Any]], run: RunDirectory, epochs: int, notes: Sequence[str]) -> None:
+def tell(summary: Mapping[str, Mapping[str, Any]], run: RunDirectory, config: Config, notes: Sequence[str]) -> None:
     """The last thing that a run says: what its best checkpoint is worth, and what to type next. The whole table and
     ``notes`` go to train.log alone."""
     log.info("%s", results_table(summary, "best"), extra=FILE_ONLY)
     for note in notes:
         log.info("%s", note, extra=FILE_ONLY)
+    epochs = config.trainer.max_epochs
     seconds = math.fsum(float(row["seconds"]) for row in run.history() if row.get("seconds"))
     best = summary["val/auc"]["epoch"]
     log.info("best epoch %d of %d, by val/auc, after %s of training", best, epochs, span(seconds))
@@ -60,7 +63,7 @@ def tell(summary: Mapping[str, Mapping[str, Any]], run: RunDirectory, epochs: in
     for name in HEADLINE:
         log.info("  %-12s %10s %8s", name, *(_cell(summary.get(f"{prefix}/{name}")) for prefix in PARTS))
     evaluate, compare, train = (shown(command) for command in ("evaluate", "compare", "train"))
-    path, further = near(run.path), (("resume", near(run.path)), ("trainer.max_epochs", 2 * epochs))
+    path, further = near(run.path), [*resume_words(run.path, config), ("trainer.max_epochs", 2 * epochs)]
     log.info("pictures are in %s; next:", path / "figures")
     log.info("  %s %s --table  # every measure", evaluate, pasteable(path))
     log.info("  %s %s OTHER_RUN  # what differs", compare, pasteable(path))

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from siamese.config.schema import Config
 from siamese.config.targets import check_targets
+from siamese.config.trust import with_typed_targets
 from siamese.config.validate import validate
 from siamese.config.words import pasteable
 from siamese.errors import ConfigError
@@ -51,7 +52,7 @@ def check(command: Command, directory: Path) -> Config:
                 f"hydra.run.dir={directory}: already holds a run; go on with it "
                 f"({shown('train')} {pasteable(('resume', near(directory)))}) or choose another directory"
             )
-        config = validate(composed)
+        config = validate(with_typed_targets(composed, command.words))
     else:
         config = resumed_config(composed.resume, command.words, command.config_dirs)
     check_targets(config)

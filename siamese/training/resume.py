@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from siamese.config.schema import NOT_SCIENTIFIC, SPANS, Config, is_scientific
 from siamese.config.trust import refuse_strangers
 from siamese.config.validate import flatten, to_dict, validate
+from siamese.config.words import pasteable
 from siamese.errors import ConfigError, RunError
+from siamese.paths import CONF, near, shown
 from siamese.runs.read import read_config, read_overrides, read_status
 
 EPOCHS = "trainer.max_epochs"
@@ -56,7 +58,9 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
         OmegaConf.update(nested, key, value)
     config = validate(nested)
     typed = {word.lstrip("+").partition("._target_=")[2] for word in said} - {""}
-    refuse_strangers(own, [config.trust, *typed], config_dirs, f"python train.py resume={run} trust=")
+    refuse_strangers(
+        own, [config.trust, *typed], config_dirs, f"{shown('train')} {pasteable(('resume', near(run)))} trust="
+    )
     if read_status(run).get("state") == "completed" and config.trainer.max_epochs <= own.trainer.max_epochs:
         raise ConfigError(
             f"resume={run}: the run has completed its {own.trainer.max_epochs} epochs; raise {EPOCHS} to go on"
@@ -74,6 +78,11 @@ def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
     except RunError as error:
         raise ConfigError(f"resume={run}: {error}") from None
 
+    if all(map(_is_plain, said)):
+        return flatten({key: value for word in said for key, value in [_parsed(word)]})
+
+    from hydra import compose  # a twentieth of a second that other commands need not wait
+
     def composed(words: list[str]) -> dict[str, Any]:
         config = compose("train", words)
         config.name = ""  # made of Hydra's choices, and no science
@@ -81,3 +90,14 @@ def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
 
     before, after = composed(first), composed([*first, *said])
     return {key: value for key, value in after.items() if key not in before or before[key] != value}
+
+
+def _is_plain(word: str) -> bool:
+    """Whether ``word`` sets one key, so that what it asks for needs no composing."""
+    key = word.partition("=")[0]
+    return key[0] not in "+~" and "@" not in key and not (CONF / key).is_dir()
+
+
+def _parsed(word: str) -> tuple[str, Any]:
+    override = OverridesParser.create().parse_override(word)
+    return str(override.key_or_group), override.value()

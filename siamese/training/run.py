@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from siamese.config.schema import Config
+from siamese.config.trust import resume_words
 from siamese.config.words import pasteable
 from siamese.data import load
 from siamese.errors import ConfigError, Interrupted, RunError
@@ -48,7 +49,7 @@ def train(command: Command, directory: Path) -> None:
         logging.disable()
     config = checked(command, directory)
     run = FollowedRun(directory) if follows() else RunDirectory(directory)
-    with StopRequest() as stop, _told(run):
+    with StopRequest() as stop, _told(run, config):
         run.status("running")
         with Logs(config, run) as logs:
             _train(config, run, stop, logs, resuming=command.composed.resume is not None)
@@ -97,7 +98,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         draw(run.path, run, config.figures.format, logs.figure)
     run.summary(summary)
     logs.conclude(summary, data.source.images[torch.from_numpy(data.parts["test"])])
-    tell(summary, run, config.trainer.max_epochs, notes)
+    tell(summary, run, config, notes)
 
 
 def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
@@ -112,7 +113,7 @@ def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
 
 
 @contextlib.contextmanager
-def _told(run: RunDirectory) -> Iterator[None]:
+def _told(run: RunDirectory, config: Config) -> Iterator[None]:
     """Let the directory and the log of ``run`` say how it ended, however it does, and give the directory up."""
     try:
         yield
@@ -126,7 +127,7 @@ def _told(run: RunDirectory) -> Iterator[None]:
         run.status("failed", error=message)
         raise ConfigError(message) from None
     except (Interrupted, KeyboardInterrupt):
-        log.warning("interrupted; go on with: %s %s", shown("train"), pasteable(("resume", near(run.path))))
+        log.warning("interrupted; go on with: %s %s", shown("train"), pasteable(*resume_words(run.path, config)))
         run.status("interrupted")
         raise
     except BaseException as error:
