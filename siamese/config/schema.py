@@ -26,6 +26,7 @@ from siamese.config.ranges import (
     at_least,
     between,
     one_of,
+    whole_between,
 )
 
 SCHEMA_VERSION = 1
@@ -58,7 +59,7 @@ class Data:
     source: dict[str, Any] = key({}, None, "the function that returns them, as _target_, with its own arguments")
     root: str | None = where(None, None, "where the images are")
     download: bool = where(False, None, "whether to fetch what is not there")
-    image_size: int = key(32, at_least(1), "height and width that images are brought to")
+    image_size: int = key(32, whole_between(1, 4096), "height and width that images are brought to")
     cache_dir: str | None = where(None, None, "of decoded folders; null = $XDG_CACHE_HOME/siamese or ~/.cache/siamese")
     decode_workers: int = where(2, at_least(1), "images decoded at a time")
     images_per_class: int | None = key(None, at_least(2), "a stratified subset of the training images")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 import inspect
+import logging
 import pkgutil
 
 import numpy as np
@@ -21,16 +23,21 @@ from siamese.config.values import shown
 from siamese.data import SiameseData
 from siamese.data.batch import Tuples
 from siamese.data.batches import Kind
-from siamese.errors import ConfigError, nearest
+from siamese.errors import ConfigError, RunError, nearest
 from siamese.losses import Objective, takes_references
 from siamese.losses.build import make_loss, try_out
+from siamese.memory import check_fits
 from siamese.paths import CONF
 from siamese.runs.directory import RunDirectory
 from siamese.runs.read import read_json
-from siamese.training.build import make_kind
+from siamese.training.build import build_net, make_kind
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
 from siamese.training.optimizer import schedule
+
+log = logging.getLogger(__name__)
+
+COPIES_IN_TRAINING = 4  # weights, their gradients, and the two moments that Adam keeps of each
 
 
 def preflight(config: Config) -> None:
@@ -43,6 +50,7 @@ def preflight(config: Config) -> None:
     kind = make_kind(config)
     _check_logger(config)
     check_device(config)
+    _check_network(config)
     _check_optimization(config)
     _check_batches(config, kind)
     _check_loss(config, kind)
@@ -85,6 +93,25 @@ def _check_logger(config: Config) -> None:
             raise ConfigError(
                 f"logger={target.extra}: {package} is not installed; pip install -e '.[{target.extra}]' installs it"
             ) from None
+
+
+def _check_network(config: Config) -> None:
+    """Make the network without its numbers, to know how large it is."""
+    node = {name: value for name, value in config.model.items() if name not in ("pretrained", "weights")}
+    bare = dataclasses.replace(config, model=node)
+    try:
+        with torch.device("meta"):
+            net = build_net(bare, [0.5] * 3, [0.5] * 3)
+    except (ConfigError, RunError):
+        raise
+    except Exception as error:  # a module of one's own may not know of such a device; then it is made as it is
+        log.debug("model: not measured (%s)", error)
+        return
+    sizes = {name: value for name, value in config.model.items() if isinstance(value, int) and value > 1}
+    largest = max(sizes, key=lambda name: sizes[name], default="_target_")
+    count = sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
+    what = "weights, their gradients and the optimizer's moments"
+    check_fits(f"model.{largest}={config.model[largest]}", COPIES_IN_TRAINING * count, what)
 
 
 def check_device(config: Config) -> None:

@@ -130,9 +130,26 @@ def _told(run: RunDirectory, config: Config) -> Iterator[None]:
         log.warning("interrupted; go on with: %s %s", shown("train"), pasteable(*resume_words(run.path, config)))
         run.status("interrupted")
         raise
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            log.error("%s", traceback.format_exc())
+            run.status("failed", error=f"{type(error).__name__}: {error}")
+            raise
+        message = (
+            "out of memory; try a smaller data.batch_size with accumulation=exact and a larger "
+            "trainer.accumulate_grad_batches, a smaller data.eval_batch_size, or a smaller model"
+        )
+        log.error("%s (%s)", message, error, extra=FILE_ONLY)
+        run.status("failed", error=message)
+        raise RunError(message) from None
     except BaseException as error:
         log.error("%s", traceback.format_exc())
         run.status("failed", error=f"{type(error).__name__}: {error}")
         raise
     finally:
         release(run.path)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error).lower() for word in words)
