@@ -14,23 +14,26 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Cli
+from docs.pages import PAGES, ROOT, Command, blocks, commands, github_anchor, headings, links, rows, site_anchor
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from pages import PAGES, ROOT, Command, blocks, commands, github_anchor, headings, links, rows, site_anchor
+from support.processes import Cli
 from torch import nn
 
-from siamese.command_line import job_config
-from siamese.config import flatten, validate
-from siamese.targets import check_targets, make
+import siamese.commands.train  # noqa: F401 (registers what conf/train.yaml reads)
+from siamese.config.targets import check_targets, make
+from siamese.config.trust import with_typed_targets
+from siamese.config.validate import flatten, validate
+from siamese.config.words import understood
+from siamese.training.check import job_config
 
 DOCS = ROOT / "docs"
 COMMANDS = [command for page in PAGES for command in commands(page)]
 SCRIPTS = ("evaluate", "compare", "tune", "losses", "accumulation", "benchmark")
 FLAGS = {"--cfg": 1, "--config-dir": 1, "--help": 0, "-m": 0}  # of train.py, and how many words follow
-EXAMPLE = "~/mine"  # the folder of docs/extending.md
+EXAMPLE = "conf"  # the folder of options of docs/extending.md
 
 
 def composed(words: Sequence[str]) -> DictConfig:
@@ -46,10 +49,9 @@ def check(words: Sequence[str]) -> None:
     """Compose ``words`` as train.py does, and check all that can be checked without data."""
     if tuple(words) in _checked:
         return
-    home = str(Path.home())
-    words = [re.sub(r"(?<==)~(?=/)", home, word) for word in words]  # as the command line reads it
+    words = understood(words)
     config = composed(words)
-    check_targets(validate(job_config(config)))
+    check_targets(validate(with_typed_targets(job_config(config), words)))
     if any(word.startswith("sweep.points=") for word in words):
         for point in config.sweep.points:
             check([*words, "sweep.points=[]", *point])
@@ -86,9 +88,9 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if block.language == "python":
             code.append(text)
         elif block.language == "yaml":
-            named = re.search(r"In `([\w/]+\.yaml)`:", lines[block.line - 4])
+            named = re.search(r"In `([\w/]+\.yaml)`", lines[block.line - 4])
             assert named, f"docs/extending.md:{block.line}: says not which file this is"
-            (folder / named[1]).parent.mkdir(exist_ok=True)
+            (folder / named[1]).parent.mkdir(parents=True, exist_ok=True)
             (folder / named[1]).write_text(text)
     (folder / "mymod.py").write_text("\n\n".join(code))
     return folder
@@ -157,7 +159,7 @@ def test_commands_of_train_compose_and_validate(command: Command, mine: Path) ->
         assert word in FLAGS, f"{word}: no such flag"
         if word == "--config-dir":
             assert words[0] == EXAMPLE
-            overrides.append(f"hydra.searchpath=[file://{mine}]")
+            overrides.append(f"hydra.searchpath=[file://{mine}/conf]")
         del words[: FLAGS[word]]
     if any(word.startswith("resume=") for word in overrides):
         pytest.skip("there is no run to go on with")
@@ -230,8 +232,7 @@ def test_defaults_in_tables_are_those_of_a_plain_run() -> None:
         if key.startswith("hydra.") or ("." not in key and key not in defaults):  # Hydra's, or a group
             continue
         known.add(key)
-        if key not in ("accumulation.scope", "accumulation.size"):  # of accumulation=memory only
-            assert defaults[key] == yaml.safe_load(default), key
+        assert defaults[key] == yaml.safe_load(default), key
     groups = ("data", "batches", "trainer", "accumulation", "callbacks", "evaluation", "figures", "device", "sweep")
     ours = {key for key in defaults if key.partition(".")[0] in groups}
     assert ours - known == set(), "not in a table"
@@ -274,10 +275,10 @@ def test_each_of_our_losses_is_on_its_page() -> None:
 def test_the_samples_of_extending_train() -> None:
     import mymod  # type: ignore[import-not-found]
 
-    node = OmegaConf.to_container(OmegaConf.load(Path(mymod.__file__).parent / "model" / "tiny.yaml"))
+    node = OmegaConf.to_container(OmegaConf.load(Path(mymod.__file__).parent / "conf" / "model" / "tiny.yaml"))
     assert isinstance(node, dict)
-    net = make("model", {str(k): v for k, v in node.items()}, mean=[0.5] * 3, std=[0.5] * 3, image_size=16)
-    images = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    net = make("model", {str(k): v for k, v in node.items()})
+    images = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     embeddings = net(images)
     assert embeddings.shape == (6, 64)
     triplets = torch.arange(6).view(3, 2)
