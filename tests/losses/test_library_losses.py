@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 import inspect
 import json
 import re
@@ -26,17 +25,17 @@ from support.images import toy_images
 from support.processes import ROOT
 from torch import Tensor, nn
 
-from siamese.commands.guard import job_config
+from siamese.commands import losses as losses_command
 from siamese.config.schema import Config
 from siamese.config.targets import find_target, parameters
+from siamese.config.trust import refuse_strangers
 from siamese.data import SiameseData
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective
 from siamese.losses.build import LABELS, NAMED, make_loss
 from siamese.training.build import build, make_trainer
+from siamese.training.check import Command, check, job_config
 from siamese.training.module import SiameseModule
-from siamese.training.resume import _refuse_foreign_targets
-from siamese.training.run import check
 
 CLASSES, SIZE = 4, 8
 Tuples = tuple[Tensor, ...] | None
@@ -66,7 +65,7 @@ def composed(*words: str) -> Any:
 
 
 def checked(*words: str) -> Config:
-    return check(composed(*words))
+    return check(Command(composed(*words), words), Path())
 
 
 def made(name: str, *words: str, seed: int = 0) -> nn.Module:
@@ -501,21 +500,16 @@ def test_classes_that_the_data_has_not_are_refused() -> None:
 
 def test_a_run_directory_cannot_name_what_is_built_inside_a_loss() -> None:
     own = checked("loss=cross_batch_memory")
-    _refuse_foreign_targets(own, [])
+    refuse_strangers(own, [], [], "")
     own.loss["loss"]["distance"] = {"_target_": "os.system", "command": "true"}
     with pytest.raises(ConfigError, match=r"os\.system"):
-        _refuse_foreign_targets(own, [])
+        refuse_strangers(own, [], [], "")
 
 
 def test_the_table_of_losses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = importlib.util.spec_from_file_location("table_of_losses", ROOT / "scripts/losses.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     GlobalHydra.instance().clear()  # the script composes for itself
     monkeypatch.setattr("sys.argv", ["losses.py", "--json"])
-    script.main()
+    losses_command.main()
     told = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in told["losses"]}
     assert rows.keys() == NODES.keys()
@@ -535,10 +529,10 @@ def test_the_table_of_losses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     }
     monkeypatch.setattr("sys.argv", ["losses.py", "supcon", "triplet"])
     monkeypatch.setenv("COLUMNS", "160")
-    script.main()
+    losses_command.main()
     text = capsys.readouterr().out
     assert "Khosla et al. 2020" in text
     assert "temperature=0.1" in text
     monkeypatch.setattr("sys.argv", ["losses.py", "supcom"])
     with pytest.raises(SystemExit, match="did you mean 'supcon'"):
-        script.main()
+        losses_command.main()
