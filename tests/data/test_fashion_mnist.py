@@ -75,7 +75,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
 
 
 def read(folder: Path, **changes: Any) -> Data:
-    return dataclasses.replace(Data(source="fashion_mnist", root=str(folder), image_size=28, download=False), **changes)
+    return dataclasses.replace(
+        Data(source={"_target_": "siamese.data.fashion_mnist"}, root=str(folder), image_size=28, download=False),
+        **changes,
+    )
 
 
 # -- the files -------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 from pytorch_metric_learning import distances, losses, miners, regularizers
 from support.images import toy_images
 from support.processes import ROOT
@@ -29,6 +28,7 @@ from siamese.commands import losses as losses_command
 from siamese.config.schema import Config
 from siamese.config.targets import find_target, parameters
 from siamese.config.trust import refuse_strangers
+from siamese.config.validate import validate
 from siamese.data import SiameseData
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective
@@ -75,7 +75,7 @@ def made(name: str, *words: str, seed: int = 0) -> nn.Module:
 
 @functools.cache
 def node(*words: str) -> Any:
-    return OmegaConf.to_container(composed(*words).loss)
+    return dict(validate(composed(*words)).loss)
 
 
 def batch(labels: list[int], seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
