@@ -83,7 +83,7 @@ def build(config: Config, data: SiameseData) -> SiameseModule:
     name = name.lower().removesuffix("_loss")
     module = SiameseModule(
         net,
-        Objective(name, base, koleo, asked.koleo_weight, data.kind.finds_tuples),
+        Objective(name, base, koleo, asked.koleo_weight, data.kind.tuples_span_batch),
         data,
         lambda parameters: make("optimizer", config.optimizer, parameters),
         lambda optimizer, steps: schedule(config, optimizer, steps),

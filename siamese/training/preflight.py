@@ -25,7 +25,7 @@ from siamese.data import SiameseData
 from siamese.data.batch import Tuples
 from siamese.data.batches import Kind
 from siamese.errors import ConfigError, RunError, nearest
-from siamese.losses import Objective, takes_references
+from siamese.losses import Loss, Objective, traits
 from siamese.losses.build import make_loss, try_out
 from siamese.memory import check_fits
 from siamese.paths import CONF
@@ -229,16 +229,17 @@ def _check_memory(config: Config, kind: Kind) -> None:
         )
     with torch.random.fork_rng(devices=[]):
         loss = make_loss(config.loss, config.loss.get("num_classes") or 2, config.model.get("embedding_dim") or 128)
-    drawn = not kind.finds_tuples
-    of_single_tuples = not getattr(loss, "batch_dependent", True)
-    if takes_references(loss, drawn=drawn) or (drawn and objective.koleo_weight and of_single_tuples):
+    drawn, said = not kind.finds_tuples, traits(loss)
+    depends = said.depends(drawn=not kind.tuples_span_batch)
+    if said.takes_references(drawn=drawn) or (objective.koleo_weight and not depends):
         return
     named = {file.stem: yaml.safe_load(file.read_text()).get("_target_") for file in (CONF / "loss").glob("*.yaml")}
-    able = [name for name, path in named.items() if path and takes_references(pkgutil.resolve_name(path), drawn=True)]
+    classes = {name: pkgutil.resolve_name(path) for name, path in named.items() if path}
+    able = [name for name, cls in classes.items() if issubclass(cls, Loss) and not cls.uses_tuples]
     raise ConfigError(
         f"accumulation.mode=memory: {config.loss['_target_']} cannot take reference embeddings with "
         f"batches={kind.form}; expected loss={'|'.join(sorted(able))}, a loss.miner, batches=balanced, "
-        "or a loss of single tuples with loss.koleo_weight above 0"
+        "or a loss of single tuples or images with loss.koleo_weight above 0"
     )
 
 

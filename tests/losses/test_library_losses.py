@@ -31,7 +31,7 @@ from siamese.config.trust import refuse_strangers
 from siamese.config.validate import validate
 from siamese.data import SiameseData
 from siamese.errors import ConfigError
-from siamese.losses import KoLeo, Objective
+from siamese.losses import KoLeo, Objective, traits
 from siamese.losses.build import LABELS, NAMED, make_loss
 from siamese.training.build import build, make_trainer
 from siamese.training.check import Command, check, job_config
@@ -324,7 +324,7 @@ def test_batch_dependence_is_what_it_is(words: str, depends: bool) -> None:
     """Said, and true: the mean over two halves of a batch equals the whole, or it does not."""
     first, *more = words.split()
     loss = made(first.removeprefix("loss="), *more)
-    assert loss.batch_dependent is depends
+    assert traits(loss).batch_dependent is depends
     if "memory" in words:
         return
     z, labels = batch([0, 1, 2, 3, 2, 1] * 2 + [3, 2, 1, 0, 1, 2])
