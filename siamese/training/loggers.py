@@ -228,7 +228,7 @@ class Logs:
         try:
             self.logger = target(**{k: v for k, v in node.items() if k != "_target_"}, **bound)
             parameters = flatten(to_dict(self._config))  # lists as text: Lightning drops an empty one
-            self.logger.log_hyperparams({k: str(v) if isinstance(v, list) else v for k, v in parameters.items()})
+            self.logger.log_hyperparams({k: str(v) if isinstance(v, (list, dict)) else v for k, v in parameters.items()})
         except Exception as error:  # whatever a library raises for a server that is not there
             reason = " ".join(str(error).split())[:200]
             raise RunError(

@@ -13,17 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from support.processes import ROOT
 from support.synthetic_runs import write_run
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import compare as command  # noqa: E402
-from siamese.compare.comparison import Options, compare  # noqa: E402
-from siamese.compare.grouping import parse_condition  # noqa: E402
-from siamese.compare.reading import LeftOut, Run, find_runs, read_run  # noqa: E402
-from siamese.compare.statistics import seeds_needed  # noqa: E402
-from siamese.errors import ConfigError  # noqa: E402
+from siamese.commands import compare as command
+from siamese.compare.comparison import Options, compare
+from siamese.compare.grouping import parse_condition
+from siamese.compare.reading import LeftOut, Run, find_runs, read_run
+from siamese.compare.statistics import seeds_needed
+from siamese.errors import ConfigError
 
 FOLDS = {0.0: (0.9135, 0.9210, 0.9165, 0.9239, 0.9215), 0.1: (0.9149, 0.9136, 0.9235, 0.9251, 0.9111)}
 BATCH, WINDOW, KOLEO = "data.batch_size", "trainer.accumulate_grad_batches", "loss.koleo_weight"

@@ -22,6 +22,7 @@ from support.processes import ROOT
 from torchvision.datasets import FashionMNIST
 
 from siamese.config.schema import Data
+from siamese.config.targets import find_target
 from siamese.config.validate import validate
 from siamese.data import load
 from siamese.data.sources import fashion_mnist
@@ -251,5 +252,5 @@ def test_the_contrastive_experiment_is_kerass() -> None:
 
 
 def test_a_source_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data.source=fashion: expected one of .*did you mean 'fashion_mnist'"):
-        validate({"data": {"source": "fashion"}})
+    with pytest.raises(ConfigError, match=r"data.source._target_=.*did you mean 'siamese.data.fashion_"):
+        find_target("data.source", "siamese.data.fashion_mnits")
