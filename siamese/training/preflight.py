@@ -26,7 +26,7 @@ from siamese.losses import Objective, takes_references
 from siamese.losses.build import make_loss, try_out
 from siamese.paths import CONF
 from siamese.runs.directory import RunDirectory
-from siamese.runs.read import read_json
+from siamese.runs.read import read_manifest
 from siamese.training.build import make_kind
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
@@ -65,7 +65,7 @@ def check_same_data(run: RunDirectory, data: SiameseData) -> None:
     Raises:
         ConfigError: naming both fingerprints.
     """
-    before, now = read_json(run.path / "manifest.json"), data.facts()
+    before, now = read_manifest(run.path), data.facts()
     for what in ("data", "split"):
         found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")  # type: ignore[index]
         if found != expected:
