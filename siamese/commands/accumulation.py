@@ -28,7 +28,7 @@ from typing import Any
 from siamese.commands.arguments import Parser
 from siamese.commands.messages import errors_in_one_line
 from siamese.errors import ConfigError
-from siamese.paths import CONF
+from siamese.paths import CONF, with_own_modules
 
 STATES = ("at initialisation", "after training")
 MEANS = ("value", "exact_value", "cosine", "norm_ratio")
@@ -186,6 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--windows", type=lambda text: [int(n) for n in text.split(",")], metavar="A,B,…", help="1,2,4,… (default)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="outputs/accumulation/TIME by default")
+    with_own_modules()
     with errors_in_one_line():
         asked = parser.parse_args(arguments)
         if asked.batches < 1:

@@ -11,6 +11,8 @@ class Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         import rich
 
+        if not getattr(record, "terminal", True):
+            return  # it is for train.log
         try:
             message = self.format(record)
             style = "yellow" if record.levelno == logging.WARNING else "red" if record.levelno > 30 else None

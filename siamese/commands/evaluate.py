@@ -30,9 +30,10 @@ from siamese.config.schema import Config, Data
 from siamese.config.targets import check_targets
 from siamese.config.trust import refuse_strangers
 from siamese.config.validate import validate
+from siamese.config.words import pasteable
 from siamese.errors import ConfigError, RunError
 from siamese.evaluator.report import draw, results_table
-from siamese.paths import CONF
+from siamese.paths import CONF, shown, with_own_modules
 from siamese.runs.checkpoint import restore
 from siamese.runs.directory import RunDirectory
 from siamese.runs.read import (
@@ -65,12 +66,14 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     )
     config_dir = "a folder of options of yours, as train.py was given; its targets are trusted"
     add("--config-dir", action="append", default=[], type=Path, metavar="DIR", help=config_dir)
+    add("--table", action="store_true", help="print every measure of its summary.json again, and measure nothing")
     add("--figures-only", action="store_true", help="draw the figures again from the arrays that are there")
     return parser.parse_args(words)
 
 
 def main() -> None:
     """The command line."""
+    with_own_modules()
     with errors_in_one_line():
         evaluate_again(sys.argv[1:])
 
@@ -88,13 +91,19 @@ def evaluate_again(words: Sequence[str]) -> None:
     run = RunDirectory(asked.run)  # nobody trains in it while we read
     if asked.out is not None and asked.out.absolute() != asked.run.absolute() and holds_a_run(asked.out):
         raise ConfigError(f"--out {asked.out}: already holds a run; choose another directory")
+    if asked.table:
+        summary = read_summary(asked.run)
+        if not any(name.startswith(("val/", "test/")) for name in summary):
+            raise RunError(f"{asked.run / 'summary.json'}: holds no measure of validation or test images")
+        log.info("%s", results_table(summary, "best"))
+        return
     if asked.figures_only:
         _redraw(asked, run, config)
         return
     state = status_if_readable(asked.run).get("state", "in an unknown state")
     if state != "completed":
         log.warning("the run is %s, not completed: this is its %s checkpoint so far", state, asked.checkpoint)
-    refuse_strangers(config, asked.trust, asked.config_dir, f"siamese-evaluate {asked.run} --trust ")
+    refuse_strangers(config, asked.trust, asked.config_dir, f"{shown('evaluate')} {pasteable(asked.run)} --trust ")
     _evaluate(asked, run, config)
 
 
@@ -130,7 +139,10 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
         entries, notes = _on_other(asked, run, out, config, source)
     out.summary(kept | entries)  # before what may find an array of another command damaged
     draw(out.path, out, config.figures.format)
-    results_table(out.path, entries, asked.checkpoint, notes)
+    log.info("%s", results_table(entries, asked.checkpoint))
+    for note in notes:
+        log.info("%s", note)
+    log.info("figures, arrays and summary.json are in %s", out.path)
 
 
 def _data(asked: argparse.Namespace, config: Config) -> Data:

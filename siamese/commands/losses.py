@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from pytorch_metric_learning.losses import generic_pair_loss, mixins
 from rich.console import Console
 from rich.markup import escape
@@ -27,11 +26,15 @@ from torch import nn
 
 from siamese.config.schema import OWN_KEYS
 from siamese.config.targets import find_target, parameters, targets
+from siamese.config.validate import validate
+from siamese.data.batches import Balanced, Kind, Magnet, Pairs, Triplets, Views
 from siamese.errors import nearest
-from siamese.losses.build import LABELS, Mined, make_loss
+from siamese.losses import traits
+from siamese.losses.build import Mined, make_loss
 from siamese.paths import CONF
 
 CLASSES, DIMENSIONS = 10, 128  # of the losses made here, to see what they hold
+KINDS: dict[str, Kind] = {kind.form: kind for kind in (Balanced(), Magnet(), Pairs(), Triplets(), Views())}
 AUTHORS = r"(?:[A-Z][\w'’–-]*|van|den|der|and|et al\.|,|\s)+"
 SOURCE = re.compile(
     AUTHORS + r"(?:19|20)\d\d(?: \([^)]+\)|, [A-Z][\w\s-]+)?"
@@ -45,10 +48,14 @@ BASES = {
 
 def describe(name: str) -> dict[str, Any]:
     """What there is to know of the option ``name`` of conf/loss."""
-    node = _composed(name)
+    config = validate(compose("train", ["name=table", f"loss={name}"]))
+    node, asked = config.loss, config.objective
     path = node["_target_"]
     target = find_target("loss", path)
     loss = make_loss(node, CLASSES, DIMENSIONS)
+    said = traits(loss)
+    batches = node.get("batches")
+    kinds = [kind for form, kind in KINDS.items() if batches is None or form in batches]
     own = OWN_KEYS["loss"]
     comment = " ".join(_comment(CONF / "loss" / f"{name}.yaml").split())
     says = " ".join((inspect.getdoc(target) or "").split())
@@ -59,20 +66,19 @@ def describe(name: str) -> dict[str, Any]:
         "class": path,
         "says": re.split(r"(?<=\.) (?=[A-Z])", SOURCE.split(comment)[0].strip())[0],
         "source": _source(comment) or _source(says) or path.partition(".")[0],
-        "batches": node.get("batches"),
-        "given": _given(node, loss),
+        "batches": batches,
+        "uses": "the drawn tuples"
+        if said.uses_tuples
+        else "labels" + (", and its queue" if said.remembers else " alone"),
         "classes": any(_needs_classes(find_target("loss", n["_target_"])) for n in [node, *inner]),
         "parameters": held,
-        "batch_dependent": bool(getattr(loss, "batch_dependent", True)),
+        "depends_on_batch": [
+            kind.form for kind in kinds if asked.koleo_weight or said.depends(drawn=not kind.tuples_span_batch)
+        ],
+        "koleo_weight": asked.koleo_weight,
         "options": {k: v for k, v in node.items() if k != "_target_" and k not in own},
         "bases": [where for where, base in BASES.items() if isinstance(_bare(loss), base)],
     }
-
-
-def _composed(name: str) -> dict[str, Any]:
-    node = OmegaConf.to_container(compose("train", [f"loss={name}"]).loss)
-    assert isinstance(node, dict)
-    return {str(k): v for k, v in node.items()}
 
 
 def _needs_classes(target: Callable[..., Any]) -> bool:
@@ -99,23 +105,18 @@ def _source(text: str) -> str | None:
     return found[0].strip(" ,") if found else None
 
 
-def _given(node: dict[str, Any], loss: nn.Module) -> str:
-    """What it is told of the micro-batch unless loss.miner says otherwise."""
-    if node.get("miner") == LABELS:
-        return "labels alone"
-    return "labels, and its queue" if hasattr(loss, "memory_size") else "labels and the drawn tuples"
-
-
 def table(rows: list[dict[str, Any]]) -> Table:
     found = Table(title="conf/loss", show_lines=True)
     for column in ("loss", "what it is", "needs", "options"):
         found.add_column(column, overflow="fold")
     for row in rows:
-        needs = [f"batches: {', '.join(row['batches'] or ['any'])}", f"given: {row['given']}"]
+        needs = [f"batches: {', '.join(row['batches'] or ['any'])}", f"uses: {row['uses']}"]
         needs += ["the number of classes"] * row["classes"]
         needs += [f"own parameters: {key.removeprefix('loss.')} {shape}" for key, shape in row["parameters"].items()]
-        needs += ["depends on the batch"] * row["batch_dependent"]
+        depends = row["depends_on_batch"]
+        needs += [f"depends on the batch with {', '.join(depends)}"] * bool(depends)
         options = [f"{key}={_shown(value)}" for key, value in row["options"].items()]
+        options += [f"koleo_weight={row['koleo_weight']}"] * bool(row["koleo_weight"])
         found.add_row(
             f"[bold]{row['name']}[/]\n{row['class'].rpartition('.')[2]}",
             escape(f"{row['says']}\n{row['source'] or ''}".strip()),

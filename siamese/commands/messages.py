@@ -39,7 +39,8 @@ def errors_in_one_line() -> Iterator[None]:
     except OmegaConfBaseException as error:
         _stop(one_line(error), BAD_COMMAND)
     except ValueError as error:
-        if not str(error).startswith("Config group override must be"):  # Hydra's, for model=null
+        # Hydra's own, for model=null, and for flags that exclude each other.
+        if not str(error).startswith(("Config group override must be", "Only one of --")):
             raise
         _stop(_unfit_option() or str(error), BAD_COMMAND)
     except Interrupted as interrupted:

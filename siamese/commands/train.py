@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from pathlib import Path
 
 import hydra
@@ -10,8 +12,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 import siamese.config.schema  # noqa: F401 (has the defaults that conf/train.yaml begins with)
+from siamese.commands import help
 from siamese.commands.messages import errors_in_one_line
-from siamese.paths import CONF
+from siamese.commands.terminal import keep_going_without
+from siamese.config.words import understood
+from siamese.paths import CONF, with_own_modules
+
+LONGEST_NAME = 60  # characters of a name that a folder bears; each takes up to four bytes of the 255 there are
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
@@ -28,12 +35,22 @@ def main() -> None:
     """The command line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us whole, and errors_in_one_line words them
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch: huge pages for large tensors, fewer page faults
+    keep_going_without()
+    if help.wanted(sys.argv[1:]):
+        print(help.text(sys.argv[1:]))
+        return
+    with_own_modules()
     with errors_in_one_line():
+        sys.argv[1:] = understood(sys.argv[1:])
         composed()
 
 
-def _run_dir(resume: str | None, fresh: str) -> str:
-    return fresh if resume is None else str(Path(resume))
+def _run_dir(resume: str | None, now: str, name: str) -> str:
+    """outputs/TIME_NAME, or the directory that is gone on with. A name may be anything, its folder a folder name."""
+    if resume is not None:
+        return str(Path(resume))
+    readable = re.sub(r"[^\w.,=+@ -]+", "_", name)
+    return f"outputs/{now}_{readable[:LONGEST_NAME]}"
 
 
 def _hydra_subdir(resume: str | None) -> str | None:

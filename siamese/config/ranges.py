@@ -34,6 +34,9 @@ def one_of(*choices: str) -> Range:
     return (lambda v: v in choices, "one of " + ", ".join(choices))
 
 
+LARGEST = 2**53  # of whole numbers: no count here is larger, and every library takes one so large
+
+
 SEED: Range = (lambda v: 0 <= v < 2**32, f"a number from 0 to {2**32 - 1}")
 SHARE_OR_COUNT: Range = (
     lambda v: v >= 1 if isinstance(v, int) else 0 < v <= 1,
@@ -85,6 +88,12 @@ def refused(value: Any, wanted: Range) -> bool:
         return not wanted[0](value)
     except TypeError:
         return True
+
+
+def too_large(value: Any) -> bool:
+    """Whether a whole number in ``value`` is one that no count can be."""
+    numbers = value if isinstance(value, list) else [value]
+    return any(abs(number) > LARGEST for number in numbers if isinstance(number, int))
 
 
 def finite(value: Any) -> bool:

@@ -8,11 +8,10 @@ a ``_target_`` are the target's own; their ranges are in :mod:`siamese.config.ra
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Union, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 from siamese.config.ranges import (
     ARGUMENTS,
@@ -27,6 +26,7 @@ from siamese.config.ranges import (
     at_least,
     between,
     one_of,
+    whole_between,
 )
 
 SCHEMA_VERSION = 1
@@ -59,7 +59,7 @@ class Data:
     source: dict[str, Any] = key({}, None, "the function that returns them, as _target_, with its own arguments")
     root: str | None = where(None, None, "where the images are")
     download: bool = where(False, None, "whether to fetch what is not there")
-    image_size: int = key(32, at_least(1), "height and width that images are brought to")
+    image_size: int = key(32, whole_between(1, 4096), "height and width that images are brought to")
     cache_dir: str | None = where(None, None, "of decoded folders; null = $XDG_CACHE_HOME/siamese or ~/.cache/siamese")
     decode_workers: int = where(2, at_least(1), "images decoded at a time")
     images_per_class: int | None = key(None, at_least(2), "a stratified subset of the training images")
@@ -294,9 +294,8 @@ def is_scientific(name: str) -> bool:
 
 def defaults() -> dict[str, Any]:
     """Every key with its default, as a configuration holds them before anything else is said."""
-    plain: Any = OmegaConf.to_container(OmegaConf.structured(Config))
-    plain["loss"] = plain.pop("objective") | {"miner": None}
-    return dict(plain)
+    plain = asdict(Config())
+    return plain | {"loss": plain.pop("objective") | {"miner": None}}
 
 
 ConfigStore.instance().store(name="schema", node=defaults())

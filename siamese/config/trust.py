@@ -1,17 +1,19 @@
-"""Which targets of a run directory may be built: a directory may come from anywhere, and building runs code."""
+"""Targets of one's own: on a command line, and in a run directory, which may come from anywhere."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
-from siamese.config.schema import TARGETS, Config
+from siamese.config.schema import KEYS, TARGETS, Config
 from siamese.config.targets import node_of, targets
 from siamese.errors import ConfigError
-from siamese.paths import CONF
+from siamese.paths import CONF, near
 
 
 def refuse_strangers(own: Config, trusted: Iterable[Any], config_dirs: Sequence[Path], remedy: str) -> None:
@@ -46,8 +48,37 @@ def strangers(own: Config) -> Iterator[tuple[str, str]]:
                 yield at, str(inner["_target_"])
 
 
+def resume_words(run: Path, own: Config) -> list[Any]:
+    """What is typed after the command to go on with a ``run`` of this configuration, for :func:`pasteable`."""
+    modules = sorted({target.rpartition(".")[0] for _, target in strangers(own)})
+    trust = [f"trust={modules[0]}" if len(modules) == 1 else f"trust=[{','.join(modules)}]"] if modules else []
+    return [("resume", near(run)), *trust]
+
+
 def _nodes_below(folder: Path) -> Iterator[Any]:
     """Every mapping with a ``_target_`` in the YAML files below ``folder``."""
     for file in sorted(folder.rglob("*.yaml")):
         for _, node in targets("", yaml.safe_load(file.read_text())):
             yield node
+
+
+def with_typed_targets(composed: Any, words: Sequence[str]) -> dict[str, Any]:
+    """A composed configuration in which a target of one's own that was typed (``model._target_=mymodule.Net``) has the
+    arguments that were typed with it, as in a YAML of its own, and none of the option that it takes the place of."""
+    config: Any = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
+    typed = {word.lstrip("+").partition("=")[0] for word in words}
+    for key in TARGETS:
+        if f"{key}._target_" not in typed:
+            continue
+        *path, last = key.split(".")
+        parent = functools.reduce(lambda node, name: node[name], path, config)
+        node = parent[last]
+        if node["_target_"] in {known["_target_"] for known in _nodes_below(CONF / key.partition(".")[0])}:
+            continue
+        kept = {name for name in node if f"{key}.{name}" in KEYS or any(_says(word, f"{key}.{name}") for word in typed)}
+        parent[last] = {name: value for name, value in node.items() if name in kept or name == "_target_"}
+    return dict(config)
+
+
+def _says(typed: str, key: str) -> bool:
+    return typed == key or typed.startswith(f"{key}.")

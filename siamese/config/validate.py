@@ -14,7 +14,7 @@ from typing import Any, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from siamese.config.ranges import finite, refused
+from siamese.config.ranges import finite, refused, too_large
 from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Objective
 from siamese.config.targets import node_of
 from siamese.config.values import check_type, kind_of, mistyped, shown
@@ -56,6 +56,8 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
     for name, value in values.items():
         if not finite(value):
             raise ConfigError(f"{name}={value}: expected a finite number")
+        if too_large(value):
+            raise ConfigError(f"{name}={value}: expected a number of at most 15 digits")
     for name, value in values.items():
         wanted = RANGES.get(re.sub(r"^loss\.(loss|losses\.\w+)\.", "loss.", name))  # a loss in a loss likewise
         if value is not None and wanted is not None and refused(value, wanted):
@@ -134,6 +136,10 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"data.triplets={data.triplets}: data.split=article splits the article's own triplets;"
             " expected data.triplets=article"
+        )
+    if data.augment.crop_padding > data.image_size:
+        raise ConfigError(
+            f"data.augment.crop_padding={data.augment.crop_padding}: expected at most data.image_size={data.image_size}"
         )
     if (data.mean is None) != (data.std is None):
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")

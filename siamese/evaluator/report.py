@@ -1,9 +1,10 @@
-"""The last thing a run or an evaluation says: a table of its results and where they are."""
+"""What a run or an evaluation says at its end: its results, and where they are."""
 
 from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from siamese.config.schema import Config
+from siamese.config.trust import resume_words
+from siamese.config.words import pasteable
+from siamese.paths import near, shown
+from siamese.runs.clock import span
 from siamese.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -18,13 +24,13 @@ log = logging.getLogger(__name__)
 # Metrics that begin a group of their own.
 GROUPS = ("auc", "pairs_auc", "recall_at_1", "linear_probe", "intra_distance", "alignment", "ellipse_area_mean")
 PARTS = {"val": "validation", "test": "test"}
+HEADLINE = ("auc", "recall_at_1", "map_at_r")
+FILE_ONLY = {"terminal": False}  # of a record that the terminal leaves to train.log
 
 
-def results_table(
-    path: Path, summary: Mapping[str, Mapping[str, Any]], checkpoint: str, notes: Sequence[str] = ()
-) -> None:
-    """Log the metrics of ``checkpoint`` on the parts that ``summary`` has, each class's apart from the
-    others' left to summary.json, then ``notes`` and the ``path`` that everything was written to."""
+def results_table(summary: Mapping[str, Mapping[str, Any]], checkpoint: str) -> str:
+    """The metrics of ``checkpoint`` on the parts that ``summary`` has, as text of 80 columns; those of single classes
+    are left to summary.json."""
     shown = [prefix for prefix in PARTS if any(name.startswith(f"{prefix}/") for name in summary)]
     epoch = next(entry["epoch"] for name, entry in summary.items() if name.startswith(f"{shown[-1]}/"))
     table = Table(title=f"{checkpoint} checkpoint, epoch {epoch}", title_justify="left")
@@ -40,10 +46,28 @@ def results_table(
         table.add_row(name, *(_cell(summary.get(f"{prefix}/{name}")) for prefix in shown))
     text = io.StringIO()
     Console(file=text, width=80).print(table)
-    log.info("%s", text.getvalue().rstrip())
+    return text.getvalue().rstrip()
+
+
+def tell(summary: Mapping[str, Mapping[str, Any]], run: RunDirectory, config: Config, notes: Sequence[str]) -> None:
+    """The last thing that a run says: what its best checkpoint is worth, and what to type next. The whole table and
+    ``notes`` go to train.log alone."""
+    log.info("%s", results_table(summary, "best"), extra=FILE_ONLY)
     for note in notes:
-        log.info("%s", note)
-    log.info("figures, arrays and summary.json are in %s", path)
+        log.info("%s", note, extra=FILE_ONLY)
+    epochs = config.trainer.max_epochs
+    seconds = math.fsum(float(row["seconds"]) for row in run.history() if row.get("seconds"))
+    best = summary["val/auc"]["epoch"]
+    log.info("best epoch %d of %d, by val/auc, after %s of training", best, epochs, span(seconds))
+    log.info("  %-12s %10s %8s", "", "validation", "test")
+    for name in HEADLINE:
+        log.info("  %-12s %10s %8s", name, *(_cell(summary.get(f"{prefix}/{name}")) for prefix in PARTS))
+    evaluate, compare, train = (shown(command) for command in ("evaluate", "compare", "train"))
+    path, further = near(run.path), [*resume_words(run.path, config), ("trainer.max_epochs", 2 * epochs)]
+    log.info("pictures are in %s; next:", path / "figures")
+    log.info("  %s %s --table  # every measure", evaluate, pasteable(path))
+    log.info("  %s %s OTHER_RUN  # what differs", compare, pasteable(path))
+    log.info("  %s %s  # train further", train, pasteable(*further))
 
 
 def draw(source: Path, run: RunDirectory, format: str, also: Callable[[str, Path, Any], None] | None = None) -> int:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.base import Loss
 from siamese.losses.pairwise import blocks, mean, relations, squared_distances
 from siamese.losses.triplet import triplets
 
 
-class _TripletMargin(nn.Module):
+class _TripletMargin(Loss):
     batch_dependent = False
-    over_tuples = True
     penalty: Callable[[Tensor], Tensor]  # of each violation of the margin [T]
 
     def __init__(self, margin: float = 1.0) -> None:

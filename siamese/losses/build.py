@@ -17,6 +17,7 @@ from siamese.config.schema import OWN_KEYS
 from siamese.config.targets import check_arguments, find_target, parameters
 from siamese.errors import ConfigError, nearest
 from siamese.losses import library
+from siamese.losses.base import Loss, traits
 from siamese.losses.n_pair import ConstellationLoss
 
 _REGULARIZERS: dict[str, Callable[..., Any]] = {
@@ -68,9 +69,6 @@ NAMED: dict[str, dict[str, Callable[..., Any]]] = {
 }
 LABELS = "labels"  # in the place of a miner: every tuple that the labels allow
 
-# Losses that are a mean over images or over tuples, each term of which sees no other image.
-_PER_IMAGE = (losses.LargeMarginSoftmaxLoss, losses.NormalizedSoftmaxLoss, losses.ProxyNCALoss, losses.SoftTripleLoss)
-_PER_TUPLE = (losses.ContrastiveLoss, losses.TripletMarginLoss)
 _REFUSALS = (TypeError, ValueError, AssertionError, NotImplementedError, KeyError, IndexError, RuntimeError)
 
 
@@ -108,10 +106,6 @@ def make_loss(node: Mapping[str, Any], num_classes: int, embedding_size: int | N
         raise ConfigError(f"{key}: {path} refuses {options or 'to be made'} ({_reason(error)})") from error
     if isinstance(loss, losses.BaseMetricLossFunction):
         _check_made(loss, given, key)
-        loss.batch_dependent = _batch_dependent(loss, node.get("miner"))
-        loss.over_tuples = isinstance(loss, _PER_TUPLE)
-    elif isinstance(loss, losses.MultipleLosses):
-        loss.batch_dependent = any(getattr(inner, "batch_dependent", True) for inner in loss.losses.values())
     if node.get("miner") is None or remembers:
         return loss
     return Mined(loss, miner)
@@ -183,17 +177,10 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _batch_dependent(loss: losses.BaseMetricLossFunction, miner: Any) -> bool:
-    """Whether a term sees more than its own image or tuple, or the terms are not simply averaged."""
-    of_each = isinstance(loss, _PER_IMAGE) or (isinstance(loss, _PER_TUPLE) and miner is None)
-    parts = getattr(loss.reducer, "reducers", {"": loss.reducer}).values()
-    return not of_each or any(type(part) not in (library.MeanReducer, reducers.MeanReducer) for part in parts)
-
-
 Tried = Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...] | None]]
 
 
-class Mined(nn.Module):
+class Mined(Loss):
     """``loss`` on the tuples that ``miner`` finds in the micro-batch, in the place of those drawn.
 
     A loss of the library takes triplets or pairs, any other what is found in the form of what was
@@ -201,14 +188,14 @@ class Mined(nn.Module):
     no tuples and forms every one that the labels allow.
     """
 
-    batch_dependent = True
-    takes_references = True
+    uses_tuples = False
 
     def __init__(self, loss: nn.Module, miner: nn.Module | None) -> None:
         super().__init__()
         self.loss, self.miner = loss, miner
-        if miner is None and isinstance(loss, _PER_IMAGE):
-            self.batch_dependent = bool(loss.batch_dependent)
+        said = traits(loss)
+        self.batch_dependent = miner is not None or said.depends(drawn=False)
+        self.remembers = said.remembers
 
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:
         if self.miner is None:

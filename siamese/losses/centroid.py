@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.base import Loss
 from siamese.losses.pairwise import mean, squared_distances
 
 
-class TripletCentroidLoss(nn.Module):
+class TripletCentroidLoss(Loss):
     """Mean of ``max(0, ‖a − c(a)‖² − ‖a − c‖² + margin)`` over anchors and the centroids c of other classes.
 
     Wieczorek, Rychalska and Dąbrowski 2021 (On the unreasonable effectiveness of centroids in image
@@ -16,8 +17,7 @@ class TripletCentroidLoss(nn.Module):
     leaves the anchor out, so that an anchor needs another image of its class.
     """
 
-    batch_dependent = True
-    takes_references = True
+    uses_tuples = False
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.base import Loss
 from siamese.losses.pairwise import blocks, distances, mean
 
 
-class ContrastiveLoss(nn.Module):
+class ContrastiveLoss(Loss):
     """Mean over pairs of ``D²`` where the labels agree and ``max(0, margin − D)²`` where they differ.
 
     Hadsell, Chopra and LeCun 2006 (Dimensionality reduction by learning an invariant mapping),
@@ -18,7 +19,6 @@ class ContrastiveLoss(nn.Module):
     """
 
     batch_dependent = False
-    over_tuples = True
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()

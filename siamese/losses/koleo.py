@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.base import Loss
 from siamese.losses.pairwise import blocks
 
 EPSILON = 1e-8
@@ -49,30 +50,30 @@ def _nearest(z: Tensor, k: int) -> Tensor:
     return torch.cat(found)
 
 
-class KoLeo(nn.Module):
+class KoLeo(Loss):
     """:func:`koleo` over ``over``: ``all`` embeddings, the ``anchors``, or ``per_role`` (the mean of
     its values over anchors, positives and negatives apart)."""
-
-    batch_dependent = True
 
     def __init__(self, over: str = "all", neighbours: int = 1) -> None:
         super().__init__()
         self.over, self.neighbours = over, neighbours
+        self.uses_tuples = over != "all"  # they say who has which role
 
-    @property
-    def takes_references(self) -> bool:
-        """References have no role, so only KoLeo over all embeddings can take them."""
-        return self.over == "all"
-
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...]) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:
         roles = self.roles(len(embeddings), indices_tuple)
         if self.over == "all":
             return koleo(embeddings, self.neighbours)
         return torch.stack([koleo(embeddings[index], self.neighbours) for index in roles]).mean()
 
-    def roles(self, count: int, indices_tuple: tuple[Tensor, ...]) -> list[Tensor]:
-        """The positions that each KoLeo sees; an embedding that is in several tuples counts once."""
+    def roles(self, count: int, indices_tuple: tuple[Tensor, ...] | None) -> list[Tensor]:
+        """The positions that each KoLeo sees; an embedding that is in several tuples counts once.
+
+        Raises:
+            ValueError: for roles without tuples, which say who has them.
+        """
         if self.over == "all":
             return [torch.arange(count)]
+        if indices_tuple is None:
+            raise ValueError(f"KoLeo over {self.over} needs tuples, which say who has which role")
         chosen = indices_tuple[:1] if self.over == "anchors" else indices_tuple
         return [index.unique() for index in chosen]

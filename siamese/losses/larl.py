@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.base import Loss
 from siamese.losses.centroid import class_sums
 from siamese.losses.pairwise import mean
 
 
-class LabelAwareRankedLoss(nn.Module):
+class LabelAwareRankedLoss(Loss):
     """Mean over embeddings of ``w · max(0, margin − s_y + s_j)``: the own label's score must lead by a margin.
 
     The margin form of the label-aware ranked loss, for labels without an order (Servadei et al. 2022,
@@ -20,8 +21,7 @@ class LabelAwareRankedLoss(nn.Module):
     embeddings of label y in the batch; with ``class_weighting=0`` all count alike.
     """
 
-    batch_dependent = True
-    takes_references = True
+    uses_tuples = False
 
     def __init__(self, margin: float = 0.4, class_weighting: float = 1.0) -> None:
         super().__init__()

@@ -95,8 +95,8 @@ class CrossBatchMemory(losses.CrossBatchMemory):
     goes on bit for bit), and in evaluation it is ``loss`` on the batch alone: nothing is enqueued.
     """
 
-    batch_dependent = True
-    stateful = True
+    uses_tuples = False
+    remembers = True
 
     def __init__(
         self, loss: nn.Module, embedding_size: int, memory_size: int = 1024, miner: nn.Module | None = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.base import Loss
 from siamese.losses.pairwise import blocks, distances, masked_logsumexp, relations
 
 
-class LiftedLoss(nn.Module):
+class LiftedLoss(Loss):
     """``1 / (2·|P|) · Σ_(i,j)∈P max(0, J_ij)²`` over the pairs P of one label.
 
     With ``smooth``, ``J_ij = D_ij + log(Σ_k exp(margin − D_ik) + Σ_l exp(margin − D_jl))`` over the
@@ -18,8 +19,7 @@ class LiftedLoss(nn.Module):
     structured feature embedding), equation 4, and equation 3 for the hard form.
     """
 
-    batch_dependent = True
-    takes_references = True
+    uses_tuples = False
 
     def __init__(self, margin: float = 1.0, smooth: bool = True) -> None:
         super().__init__()

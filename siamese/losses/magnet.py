@@ -10,11 +10,12 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from siamese.losses.base import Loss
 from siamese.losses.centroid import class_sums
 from siamese.losses.pairwise import masked_logsumexp, mean, squared_distances
 
 
-class MagnetLoss(nn.Module):
+class MagnetLoss(Loss):
     """Mean of ``max(0, −log(exp(−‖r − μ(r)‖² / 2σ² − α) / Σ_μ exp(−‖r − μ‖² / 2σ²)))`` over embeddings r.
 
     Rippel, Paluri, Dollár and Bourdev 2016 (Metric learning with adaptive density discrimination),
@@ -23,8 +24,6 @@ class MagnetLoss(nn.Module):
     variance already and is not squared again. With ``alpha``, the squared distance to an impostor has
     to exceed that to the own cluster by 2·alpha·σ².
     """
-
-    batch_dependent = True
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()

@@ -5,20 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.base import Loss
 from siamese.losses.pairwise import blocks, masked_logsumexp, mean, relations
 
 softplus = nn.functional.softplus
 
 
-class NPairLoss(nn.Module):
+class NPairLoss(Loss):
     """Mean over pairs (a, p) of ``log(1 + Σ_n exp(a·n − a·p))``, plus ``l2_weight/2`` times the mean ``‖z‖²``.
 
     Sohn 2016 (Improved deep metric learning with multi-class N-pair loss objective), equation 6, which
     is the cross-entropy of the pairs over the batch, and the L2 term of its section 3.2.2, over anchors
     and positives. Embeddings count as they come: of normalised ones the L2 term is constant.
     """
-
-    batch_dependent = True
 
     def __init__(self, l2_weight: float = 0.02) -> None:
         super().__init__()
@@ -47,7 +46,7 @@ class NPairLoss(nn.Module):
         return self.l2_weight / 2 * mean(z.square().sum(1))
 
 
-class ConstellationLoss(nn.Module):
+class ConstellationLoss(Loss):
     """Mean over pairs (a, p) of ``log(1 + Σ_k exp(a·n_k − a·p))`` over K negatives of the anchor.
 
     Medela and Picón 2019 (Constellation loss: improving the efficiency of deep metric learning loss
@@ -55,8 +54,6 @@ class ConstellationLoss(nn.Module):
     batch; here they are the K with the largest a·n, which make up most of that sum, so that the value
     is a function of the batch alone. An anchor with fewer negatives than K takes all it has.
     """
-
-    batch_dependent = True
 
     def __init__(self, negatives: int = 8) -> None:
         super().__init__()
@@ -79,7 +76,7 @@ class ConstellationLoss(nn.Module):
         return total / max(len(a), 1)
 
 
-class InstanceLoss(nn.Module):
+class InstanceLoss(Loss):
     """Mean of ``−log(exp(γ·cos(i, j)) / (exp(γ·cos(i, j)) + Σ_k exp(γ·cos(i, k))))`` over the ordered pairs
     (i, j) of one instance, with k over the embeddings of all other instances.
 
@@ -88,8 +85,6 @@ class InstanceLoss(nn.Module):
     other view in the batch, as in the softmax without parameters of Wu et al. 2018 (Unsupervised feature
     learning via non-parametric instance discrimination), equation 2, with γ for 1/τ.
     """
-
-    batch_dependent = True
 
     def __init__(self, gamma: float = 10.0) -> None:
         super().__init__()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.base import traits
 from siamese.losses.koleo import KoLeo
-from siamese.losses.references import References, beside, takes_references
+from siamese.losses.references import References, beside
 
 
 class Objective(nn.Module):
     """``loss + koleo_weight · KoLeo``, computed in float32 (float64 stays) with autocast off.
 
     ``terms`` names what is added up: the loss under its own name, and ``koleo`` unweighted, when
-    its weight is not 0. ``finds_tuples`` is whether the loss gets none and finds them in the batch.
+    its weight is not 0. ``finds_tuples`` is whether the tuples are those that the batch as a whole has: the
+    loss gets none and finds them in it, or is told of tuples that join its items.
     """
 
     def __init__(
@@ -40,8 +42,7 @@ class Objective(nn.Module):
     @property
     def base_depends(self) -> bool:
         """The same of the loss without KoLeo."""
-        found = self.finds_tuples and getattr(self.base, "over_tuples", False)
-        return found or getattr(self.base, "batch_dependent", True)
+        return traits(self.base).depends(drawn=not self.finds_tuples)
 
     def forward(
         self,
@@ -57,7 +58,7 @@ class Objective(nn.Module):
             terms = {}
             for name, loss in self.parts.items():
                 batch = (z, labels)
-                if references is not None and takes_references(loss, drawn=indices_tuple is not None):
+                if references is not None and traits(loss).takes_references(drawn=indices_tuple is not None):
                     batch = beside(z, labels, references)
                 terms[name] = loss(*batch, indices_tuple)
             return self.total(terms), terms

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class References(NamedTuple):
@@ -13,17 +13,6 @@ class References(NamedTuple):
 
     embeddings: Tensor
     labels: Tensor
-
-
-def takes_references(loss: nn.Module, *, drawn: bool) -> bool:
-    """Whether ``loss`` works from embeddings and labels alone, so that rows can be added to its batch.
-
-    With ``drawn`` tuples its attribute ``takes_references`` says so (false where there is none); without,
-    every loss does but a ``stateful`` one, which remembers what it is called with.
-    """
-    if drawn:
-        return bool(getattr(loss, "takes_references", False))
-    return not getattr(loss, "stateful", False)
 
 
 def beside(embeddings: Tensor, labels: Tensor, references: References) -> tuple[Tensor, Tensor]:

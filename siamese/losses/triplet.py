@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamese.losses.base import Loss
 from siamese.losses.pairwise import blocks, mean, relations
 
 
-class TripletLoss(nn.Module):
+class TripletLoss(Loss):
     """Mean over triplets of ``max(0, d(a, p) − d(a, n) + margin)``, with ``d = 1 − cos``.
 
     Schroff, Kalenichenko and Philbin 2015 (FaceNet), equation 3, with the cosine distance in place
@@ -16,7 +17,6 @@ class TripletLoss(nn.Module):
     """
 
     batch_dependent = False
-    over_tuples = True
 
     def __init__(self, margin: float = 0.4) -> None:
         super().__init__()
@@ -36,11 +36,10 @@ class TripletLoss(nn.Module):
         return mean(nn.functional.relu((a * n).sum(1) - (a * p).sum(1) + self.margin))
 
 
-class BatchAllTripletLoss(nn.Module):
+class BatchAllTripletLoss(Loss):
     """:class:`TripletLoss` over every triplet that the labels of the batch allow, not only those drawn."""
 
-    batch_dependent = True
-    takes_references = True
+    uses_tuples = False
 
     def __init__(self, margin: float = 0.4) -> None:
         super().__init__()

@@ -18,9 +18,10 @@ import yaml
 
 from siamese.config.schema import SCHEMA_VERSION, Config
 from siamese.config.validate import to_dict
+from siamese.runs.clock import now
 from siamese.runs.files import atomic, link, sweep_leftovers, write_json
 from siamese.runs.locks import claim
-from siamese.runs.provenance import environment, now
+from siamese.runs.provenance import environment
 from siamese.runs.read import read_manifest, read_metrics
 
 log = logging.getLogger(__name__)

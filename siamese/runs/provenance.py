@@ -8,7 +8,6 @@ import platform
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,6 @@ def git_state() -> dict[str, Any]:
 
     changed = git("status", "--porcelain", "--untracked-files=no")
     return {"sha": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
-
-
-def now() -> str:
-    """The local time, with its offset."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def environment() -> dict[str, Any]:

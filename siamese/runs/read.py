@@ -118,8 +118,10 @@ def read_summary(run: Path) -> dict[str, dict[str, Any]]:
     path = run / "summary.json"
     summary = read_json(path)
     for name, entry in summary.items():
-        if not isinstance(entry, dict) or "value" not in entry:
-            raise RunError(f"{path}: {name}: expected an object with a value, found {kind_of(entry)}")
+        if not isinstance(entry, dict):
+            raise RunError(f"{path}: {name}: expected an object, found {kind_of(entry)}")
+        if missing := {"value", "epoch"} - entry.keys():
+            raise RunError(f"{path}: {name}: has no {min(missing)}")
         require_kinds(path, {f"{name}: {key}": value for key, value in entry.items()}, _of_entry(name))
         for value in (entry["value"], entry.get("threshold")):
             if value is not None and not usable(value):

@@ -22,13 +22,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.table import Table
 from rich.text import Text
 
+from siamese.config.words import quoted
 from siamese.errors import ConfigError, Interrupted, RunError, nearest
 from siamese.runs.files import atomic
 from siamese.runs.locks import claim
 from siamese.runs.read import holds_a_run, read_metrics, read_summary
 from siamese.runs.state import state
 from siamese.search.study_file import Study, draw
-from siamese.sweep.job import THREADS, Ending, cores, quoted, run_apart
+from siamese.sweep.job import THREADS, Ending, cores, run_apart
 
 HEARTBEAT, GRACE = 30, 120  # seconds; for whoever looks at the database from elsewhere
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

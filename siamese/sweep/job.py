@@ -8,7 +8,6 @@ import ctypes
 import gc
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import IO, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from siamese.config.words import quoted
 from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.runs.directory import RunDirectory
 from siamese.runs.files import write_json
@@ -197,12 +197,6 @@ def stop(sweep: Path, reason: str) -> None:
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def quoted(path: Path) -> str:
-    """``path`` as the value of an override, whatever characters it has (to Hydra, a backslash is one
-    unless a quote comes after it)."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), str(path)) + "'"
 
 
 def _tied_to(parent: int) -> Callable[[], None]:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from siamese.errors import RunError
+from siamese.runs.clock import span
 from siamese.runs.read import read_status
 from siamese.runs.state import State, recorded
 from siamese.sweep.job import stop
@@ -95,7 +96,8 @@ class Watch(threading.Thread):
 
     def _say(self, job: Planned, found: State) -> None:
         place = self.total - len(self.jobs) + len(self._ended)
-        parts = [f"[{place}/{self.total}]", found.name, job.title, _time(found.seconds), _metric(found)]
+        taken = "" if found.seconds is None else span(found.seconds)
+        parts = [f"[{place}/{self.total}]", found.name, job.title, taken, _metric(found)]
         parts += [found.says or "", self._left()]
         rich.get_console().print(
             Text("  ".join(part for part in parts if part), style=COLOURS.get(found.name, "")), soft_wrap=True
@@ -105,7 +107,7 @@ class Watch(threading.Thread):
         left = len(self.jobs) - len(self._ended)
         if not left or not self._ended:
             return ""
-        return f"({left} left, about {_time((time.monotonic() - self._began) / len(self._ended) * left)})"
+        return f"({left} left, about {span((time.monotonic() - self._began) / len(self._ended) * left)})"
 
     def _shown(self) -> Text:
         lines = [f"{len(self._ended)} of {len(self.jobs)} jobs done {self._left()}", *self._running.values()]
@@ -126,18 +128,11 @@ def table(jobs: Sequence[Planned], states: Mapping[str, State]) -> Table:
     for job in jobs:
         found = states[job.folder]
         cells = [Text(job.varied.get(key, "")) for key in keys] or [Text(job.title)]
-        cells += [Text(found.name, style=COLOURS.get(found.name, "")), Text(_time(found.seconds) or "–")]
+        taken = "–" if found.seconds is None else span(found.seconds)
+        cells += [Text(found.name, style=COLOURS.get(found.name, "")), Text(taken)]
         out.add_row(*cells, f"{found.metric[1]:.4f}" if found.metric else "–", Text(found.says or ""))
     return out
 
 
 def _metric(found: State) -> str:
     return f"{found.metric[0]} {found.metric[1]:.4f}" if found.metric else ""
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -24,13 +24,14 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from siamese.config.schema import SCHEMA_VERSION, Config
 from siamese.config.schema import Sweep as Settings
 from siamese.config.validate import validate
+from siamese.config.words import quoted
 from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.runs.bounds import read_json, require_kinds
 from siamese.runs.files import atomic, write_json
 from siamese.runs.locks import claim, holder, release
 from siamese.runs.read import holds_a_run
 from siamese.runs.state import State, state
-from siamese.sweep.job import PATIENCE, STOP, Job, cores, quoted
+from siamese.sweep.job import PATIENCE, STOP, Job, cores
 from siamese.sweep.plan import Plan, Planned, plan
 from siamese.sweep.progress import SIGNALS, Watch, table
 

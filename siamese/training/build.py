@@ -29,7 +29,7 @@ from siamese.training.evaluation import EveryEpochs
 from siamese.training.gradient_study.meter import GradientMeter
 from siamese.training.module import SiameseModule
 from siamese.training.optimizer import schedule
-from siamese.training.progress import ProgressBar
+from siamese.training.progress import ProgressBar, ProgressLines
 from siamese.training.recorder import Recorder
 from siamese.training.signals import StopRequest
 
@@ -83,7 +83,7 @@ def build(config: Config, data: SiameseData) -> SiameseModule:
     name = name.lower().removesuffix("_loss")
     module = SiameseModule(
         net,
-        Objective(name, base, koleo, asked.koleo_weight, data.kind.finds_tuples),
+        Objective(name, base, koleo, asked.koleo_weight, data.kind.tuples_span_batch),
         data,
         lambda parameters: make("optimizer", config.optimizer, parameters),
         lambda optimizer, steps: schedule(config, optimizer, steps),
@@ -138,8 +138,10 @@ def make_callback(key: str, node: Mapping[str, Any]) -> pl.Callback:
 def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer for ``config``; without callbacks, for evaluation alone."""
     device, trainer = config.device, config.trainer
-    shown = config.callbacks.progress_bar and bool(callbacks) and rich.get_console().is_terminal
-    progress: list[pl.Callback] = [ProgressBar(leave=False)] if shown else []
+    terminal = rich.get_console().is_terminal
+    progress: list[pl.Callback] = []
+    if config.callbacks.progress_bar and callbacks:
+        progress = [ProgressBar() if terminal else ProgressLines()]
     return pl.Trainer(
         accelerator=device.accelerator,
         devices=device.devices if callbacks else 1,
@@ -160,7 +162,7 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_checkpointing=bool(callbacks),
-        enable_progress_bar=bool(progress),
+        enable_progress_bar=bool(progress) and terminal,
     )
 
 

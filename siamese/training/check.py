@@ -10,8 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from siamese.config.schema import Config
 from siamese.config.targets import check_targets
+from siamese.config.trust import with_typed_targets
 from siamese.config.validate import validate
+from siamese.config.words import pasteable
 from siamese.errors import ConfigError
+from siamese.paths import near, shown
 from siamese.runs.read import holds_a_run
 from siamese.training.resume import resumed_config
 from siamese.training.roles import follows
@@ -46,10 +49,10 @@ def check(command: Command, directory: Path) -> Config:
     if composed.get("resume") is None:
         if holds_a_run(directory) and not follows():
             raise ConfigError(
-                f"hydra.run.dir={directory}: already holds a run; go on with it (resume={directory}) "
-                "or choose another directory"
+                f"hydra.run.dir={directory}: already holds a run; go on with it "
+                f"({shown('train')} {pasteable(('resume', near(directory)))}) or choose another directory"
             )
-        config = validate(composed)
+        config = validate(with_typed_targets(composed, command.words))
     else:
         config = resumed_config(composed.resume, command.words, command.config_dirs)
     check_targets(config)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 import inspect
+import logging
 import pkgutil
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 import yaml
 from hydra.utils import get_object
@@ -21,16 +24,21 @@ from siamese.config.values import shown
 from siamese.data import SiameseData
 from siamese.data.batch import Tuples
 from siamese.data.batches import Kind
-from siamese.errors import ConfigError, nearest
-from siamese.losses import Objective, takes_references
+from siamese.errors import ConfigError, RunError, nearest
+from siamese.losses import Loss, Objective, traits
 from siamese.losses.build import make_loss, try_out
+from siamese.memory import check_fits
 from siamese.paths import CONF
 from siamese.runs.directory import RunDirectory
 from siamese.runs.read import read_manifest
-from siamese.training.build import make_kind
+from siamese.training.build import build_net, make_kind
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
 from siamese.training.optimizer import schedule
+
+log = logging.getLogger(__name__)
+
+COPIES_IN_TRAINING = 4  # weights, their gradients, and the two moments that Adam keeps of each
 
 
 def preflight(config: Config) -> None:
@@ -42,7 +50,9 @@ def preflight(config: Config) -> None:
     """
     kind = make_kind(config)
     _check_logger(config)
+    _check_callbacks(config)
     check_device(config)
+    _check_network(config)
     _check_optimization(config)
     _check_batches(config, kind)
     _check_loss(config, kind)
@@ -85,6 +95,33 @@ def _check_logger(config: Config) -> None:
             raise ConfigError(
                 f"logger={target.extra}: {package} is not installed; pip install -e '.[{target.extra}]' installs it"
             ) from None
+
+
+def _check_callbacks(config: Config) -> None:
+    for name, node in config.callbacks.extra.items():
+        target = get_object(node["_target_"])
+        if inspect.isclass(target) and not issubclass(target, pl.Callback):
+            key, found = f"callbacks.extra.{name}._target_", target.__name__
+            raise ConfigError(f"{key}={node['_target_']}: expected a Lightning callback, found {found}")
+
+
+def _check_network(config: Config) -> None:
+    """Make the network without its numbers, to know how large it is."""
+    node = {name: value for name, value in config.model.items() if name not in ("pretrained", "weights")}
+    bare = dataclasses.replace(config, model=node)
+    try:
+        with torch.device("meta"):
+            net = build_net(bare, [0.5] * 3, [0.5] * 3)
+    except (ConfigError, RunError):
+        raise
+    except Exception as error:  # a module of one's own may not know of such a device; then it is made as it is
+        log.debug("model: not measured (%s)", error)
+        return
+    sizes = {name: value for name, value in config.model.items() if isinstance(value, int) and value > 1}
+    largest = max(sizes, key=lambda name: sizes[name], default="_target_")
+    count = sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
+    what = "weights, their gradients and the optimizer's moments"
+    check_fits(f"model.{largest}={config.model[largest]}", COPIES_IN_TRAINING * count, what)
 
 
 def check_device(config: Config) -> None:
@@ -192,16 +229,17 @@ def _check_memory(config: Config, kind: Kind) -> None:
         )
     with torch.random.fork_rng(devices=[]):
         loss = make_loss(config.loss, config.loss.get("num_classes") or 2, config.model.get("embedding_dim") or 128)
-    drawn = not kind.finds_tuples
-    of_single_tuples = not getattr(loss, "batch_dependent", True)
-    if takes_references(loss, drawn=drawn) or (drawn and objective.koleo_weight and of_single_tuples):
+    drawn, said = not kind.finds_tuples, traits(loss)
+    depends = said.depends(drawn=not kind.tuples_span_batch)
+    if said.takes_references(drawn=drawn) or (objective.koleo_weight and not depends):
         return
     named = {file.stem: yaml.safe_load(file.read_text()).get("_target_") for file in (CONF / "loss").glob("*.yaml")}
-    able = [name for name, path in named.items() if path and takes_references(pkgutil.resolve_name(path), drawn=True)]
+    classes = {name: pkgutil.resolve_name(path) for name, path in named.items() if path}
+    able = [name for name, cls in classes.items() if issubclass(cls, Loss) and not cls.uses_tuples]
     raise ConfigError(
         f"accumulation.mode=memory: {config.loss['_target_']} cannot take reference embeddings with "
         f"batches={kind.form}; expected loss={'|'.join(sorted(able))}, a loss.miner, batches=balanced, "
-        "or a loss of single tuples with loss.koleo_weight above 0"
+        "or a loss of single tuples or images with loss.koleo_weight above 0"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,7 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from siamese.config.schema import NOT_SCIENTIFIC, SPANS, Config, is_scientific
 from siamese.config.trust import refuse_strangers
 from siamese.config.validate import flatten, to_dict, validate
+from siamese.config.words import pasteable
 from siamese.errors import ConfigError, RunError
+from siamese.paths import CONF, near, shown
 from siamese.runs.checkpoint import resumable
 from siamese.runs.read import read_config, read_overrides, require_places, status_if_readable
 
@@ -59,7 +61,9 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
         OmegaConf.update(nested, key, value)
     config = validate(nested)
     typed = {word.lstrip("+").partition("._target_=")[2] for word in said} - {""}
-    refuse_strangers(own, [config.trust, *typed], config_dirs, f"python train.py resume={run} trust=")
+    refuse_strangers(
+        own, [config.trust, *typed], config_dirs, f"{shown('train')} {pasteable(('resume', near(run)))} trust="
+    )
     try:
         require_places(run)
         trained = resumable(run)
@@ -74,12 +78,14 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
 def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
     """What the command line says besides ``resume=``: the keys in which composing the run's first
     command differs from composing it with the words ``said`` added."""
-    if not said:
-        return {}
+    if all(map(_is_plain, said)):
+        return flatten({key: value for word in said for key, value in [_parsed(word)]})
     try:
         first = read_overrides(run)
     except RunError as error:
         raise ConfigError(f"resume={run}: {error}") from None
+
+    from hydra import compose  # a twentieth of a second that other commands need not wait
 
     def composed(words: list[str]) -> dict[str, Any]:
         config = compose("train", words)
@@ -92,3 +98,14 @@ def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
         raise ConfigError(f"resume={run}: {run / '.hydra' / 'overrides.yaml'}: {str(error).splitlines()[0]}") from None
     after = composed([*first, *said])
     return {key: value for key, value in after.items() if key not in before or before[key] != value}
+
+
+def _is_plain(word: str) -> bool:
+    """Whether ``word`` sets one key, so that what it asks for needs no composing."""
+    key = word.partition("=")[0]
+    return key[0] not in "+~" and "@" not in key and not (CONF / key).is_dir()
+
+
+def _parsed(word: str) -> tuple[str, Any]:
+    override = OverridesParser.create().parse_override(word)
+    return str(override.key_or_group), override.value()

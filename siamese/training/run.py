@@ -13,11 +13,14 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from siamese.config.schema import Config
+from siamese.config.trust import resume_words
+from siamese.config.words import pasteable
 from siamese.data import load
 from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.evaluator.evaluate import Entries, entry, evaluate
-from siamese.evaluator.report import draw, results_table
+from siamese.evaluator.report import FILE_ONLY, draw, tell
 from siamese.losses import Objective
+from siamese.paths import near, shown
 from siamese.runs.checkpoint import newest, restore
 from siamese.runs.directory import FollowedRun, RunDirectory
 from siamese.runs.locks import release
@@ -47,7 +50,7 @@ def train(command: Command, directory: Path) -> None:
         logging.disable()
     config = checked(command, directory)
     run = FollowedRun(directory) if follows() else RunDirectory(directory)
-    with StopRequest() as stop, _told(run):
+    with StopRequest() as stop, _told(run, config):
         run.status("running")
         with Logs(config, run) as logs:
             _train(config, run, stop, logs, resuming=command.composed.resume is not None)
@@ -74,7 +77,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
             draw(run.path, run, config.figures.format)
         run.begin(config, {"device": device_facts(trainer), **data.facts()})
     trainer.logger = logs.open()
-    log.info("%s", run.path)
+    log.info("%s", near(run.path))
     log.info("%s", statement(config, data.kind, module.objective, trainer.world_size))
     if resuming:
         log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
@@ -98,7 +101,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         draw(run.path, run, config.figures.format, logs.figure)
     run.summary(summary)
     logs.conclude(summary, data.source.images[torch.from_numpy(data.parts["test"])])
-    results_table(run.path, summary, "best", notes)
+    tell(summary, run, config, notes)
 
 
 def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
@@ -114,26 +117,43 @@ def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
 
 
 @contextlib.contextmanager
-def _told(run: RunDirectory) -> Iterator[None]:
+def _told(run: RunDirectory, config: Config) -> Iterator[None]:
     """Let the directory and the log of ``run`` say how it ended, however it does, and give the directory up."""
     try:
         yield
     except (ConfigError, RunError) as error:
-        log.error("%s", error)
+        log.error("%s", error, extra=FILE_ONLY)  # the last line on the terminal is the command's own
         run.status("failed", error=str(error))
         raise
     except MisconfigurationException as error:  # Lightning's, for settings that do not go together
         message = " ".join(str(error).split())
-        log.error("%s", message)
+        log.error("%s", message, extra=FILE_ONLY)
         run.status("failed", error=message)
         raise ConfigError(message) from None
     except (Interrupted, KeyboardInterrupt):
-        log.warning("interrupted; go on with: python train.py resume=%s", run.path)
+        log.warning("interrupted; go on with: %s %s", shown("train"), pasteable(*resume_words(run.path, config)))
         run.status("interrupted")
         raise
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            log.error("%s", traceback.format_exc())
+            run.status("failed", error=f"{type(error).__name__}: {error}")
+            raise
+        message = (
+            "out of memory; try a smaller data.batch_size with accumulation=exact and a larger "
+            "trainer.accumulate_grad_batches, a smaller data.eval_batch_size, or a smaller model"
+        )
+        log.error("%s (%s)", message, error, extra=FILE_ONLY)
+        run.status("failed", error=message)
+        raise RunError(message) from None
     except BaseException as error:
         log.error("%s", traceback.format_exc())
         run.status("failed", error=f"{type(error).__name__}: {error}")
         raise
     finally:
         release(run.path)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error).lower() for word in words)

@@ -26,10 +26,9 @@ from hydra.core.hydra_config import HydraConfig
 from support.images import write_folder
 from support.processes import ROOT, Cli
 
-from siamese.commands.guard import job_config
 from siamese.errors import ConfigError
 from siamese.models import conv_small
-from siamese.training.run import check
+from siamese.training.check import Command, check, job_config
 
 SMALL = (
     "data=digits",
@@ -237,7 +236,7 @@ def test_a_bad_command_writes_nothing(wrong: Case, train_cli: Cli, tmp_path: Pat
         case(
             "memory for drawn pairs",
             f"{WINDOW} accumulation=memory loss=multi_similarity batches=pairs loss.miner=null",
-            "MultiSimilarityLoss cannot take reference embeddings with batches.kind=pairs",
+            "MultiSimilarityLoss cannot take reference embeddings with batches=pairs",
             "batches=balanced",
         ),
         case(
@@ -264,10 +263,10 @@ def test_a_bad_command_writes_nothing(wrong: Case, train_cli: Cli, tmp_path: Pat
             "accumulation.size",
             "accumulation.size=NUMBER",
         ),
-        case("size without memory", "accumulation=exact +accumulation.size=5", "accumulation.size=5", "found", "exact"),
+        case("size without memory", "accumulation=exact accumulation.size=5", "accumulation.size=5", "found", "exact"),
         case(
             "exact without rescaling",
-            "accumulation=exact +accumulation.rescale_last_window=false",
+            "accumulation=exact accumulation.rescale_last_window=false",
             "accumulation.rescale_last_window=false",
             "accumulation=naive",
         ),
@@ -280,7 +279,7 @@ def test_what_a_target_cannot_take_is_known_before_the_run(wrong: Case) -> None:
         config = compose("train", [*SMALL, *wrong.words], return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         with pytest.raises(ConfigError) as raised:
-            check(job_config(config))
+            check(Command(job_config(config), tuple(wrong.words)), Path())
     message = str(raised.value)
     assert len(message.splitlines()) == 1
     for part in wrong.says:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 import inspect
 import json
 import re
@@ -20,23 +19,23 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 from pytorch_metric_learning import distances, losses, miners, regularizers
 from support.images import toy_images
 from support.processes import ROOT
 from torch import Tensor, nn
 
-from siamese.commands.guard import job_config
+from siamese.commands import losses as losses_command
 from siamese.config.schema import Config
 from siamese.config.targets import find_target, parameters
+from siamese.config.trust import refuse_strangers
+from siamese.config.validate import validate
 from siamese.data import SiameseData
 from siamese.errors import ConfigError
-from siamese.losses import KoLeo, Objective
+from siamese.losses import KoLeo, Objective, traits
 from siamese.losses.build import LABELS, NAMED, make_loss
 from siamese.training.build import build, make_trainer
+from siamese.training.check import Command, check, job_config
 from siamese.training.module import SiameseModule
-from siamese.training.resume import _refuse_foreign_targets
-from siamese.training.run import check
 
 CLASSES, SIZE = 4, 8
 Tuples = tuple[Tensor, ...] | None
@@ -66,7 +65,7 @@ def composed(*words: str) -> Any:
 
 
 def checked(*words: str) -> Config:
-    return check(composed(*words))
+    return check(Command(composed(*words), words), Path())
 
 
 def made(name: str, *words: str, seed: int = 0) -> nn.Module:
@@ -76,7 +75,7 @@ def made(name: str, *words: str, seed: int = 0) -> nn.Module:
 
 @functools.cache
 def node(*words: str) -> Any:
-    return OmegaConf.to_container(composed(*words).loss)
+    return dict(validate(composed(*words)).loss)
 
 
 def batch(labels: list[int], seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -325,7 +324,7 @@ def test_batch_dependence_is_what_it_is(words: str, depends: bool) -> None:
     """Said, and true: the mean over two halves of a batch equals the whole, or it does not."""
     first, *more = words.split()
     loss = made(first.removeprefix("loss="), *more)
-    assert loss.batch_dependent is depends
+    assert traits(loss).batch_dependent is depends
     if "memory" in words:
         return
     z, labels = batch([0, 1, 2, 3, 2, 1] * 2 + [3, 2, 1, 0, 1, 2])
@@ -501,21 +500,16 @@ def test_classes_that_the_data_has_not_are_refused() -> None:
 
 def test_a_run_directory_cannot_name_what_is_built_inside_a_loss() -> None:
     own = checked("loss=cross_batch_memory")
-    _refuse_foreign_targets(own, [])
+    refuse_strangers(own, [], [], "")
     own.loss["loss"]["distance"] = {"_target_": "os.system", "command": "true"}
     with pytest.raises(ConfigError, match=r"os\.system"):
-        _refuse_foreign_targets(own, [])
+        refuse_strangers(own, [], [], "")
 
 
 def test_the_table_of_losses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = importlib.util.spec_from_file_location("table_of_losses", ROOT / "scripts/losses.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     GlobalHydra.instance().clear()  # the script composes for itself
     monkeypatch.setattr("sys.argv", ["losses.py", "--json"])
-    script.main()
+    losses_command.main()
     told = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in told["losses"]}
     assert rows.keys() == NODES.keys()
@@ -535,10 +529,10 @@ def test_the_table_of_losses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     }
     monkeypatch.setattr("sys.argv", ["losses.py", "supcon", "triplet"])
     monkeypatch.setenv("COLUMNS", "160")
-    script.main()
+    losses_command.main()
     text = capsys.readouterr().out
     assert "Khosla et al. 2020" in text
     assert "temperature=0.1" in text
     monkeypatch.setattr("sys.argv", ["losses.py", "supcom"])
     with pytest.raises(SystemExit, match="did you mean 'supcon'"):
-        script.main()
+        losses_command.main()

@@ -268,7 +268,7 @@ NO_RESUME = {
     (LAST, OTHER): f"{LAST}: is a checkpoint of another run",
 }
 del NO_RESUME[OVERRIDES, OTHER]  # the same command but for its seed, which both sides of what is compared have
-WORD = "callbacks.heartbeat_seconds=5"  # for which the first command is read
+WORD = "++callbacks.heartbeat_seconds=5"  # for which the first command is read
 
 
 @pytest.mark.parametrize(("row", "says"), NO_RESUME.items(), ids=[" ".join(row) for row in NO_RESUME])

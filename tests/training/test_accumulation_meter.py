@@ -11,8 +11,9 @@ from support.accumulating import NoisyState, fit, make, weights
 from torch import nn
 
 from siamese.losses import KoLeo, Objective, TripletLoss
-from siamese.training.accumulation import Exact, GradientMeter, Memory, Naive, statement
+from siamese.training.accumulation import Exact, Memory, Naive, statement
 from siamese.training.gradient_study.gradients import compare
+from siamese.training.gradient_study.meter import GradientMeter
 
 MODES = {"naive": Naive, "exact": Exact, "memory": lambda: Memory("persistent", 30)}
 

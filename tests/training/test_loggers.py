@@ -28,7 +28,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from wandb.proto.wandb_internal_pb2 import Record
 
-from siamese.commands.guard import job_config
 from siamese.config.schema import Config
 from siamese.config.validate import flatten, validate
 from siamese.data import load
@@ -36,8 +35,9 @@ from siamese.errors import ConfigError, RunError
 from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import release
 from siamese.runs.read import read_metrics
+from siamese.training.check import check, job_config
 from siamese.training.loggers import Logs, MLflow
-from siamese.training.run import check, train
+from siamese.training.run import train
 
 QUICK = (
     "data=digits",

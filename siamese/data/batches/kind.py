@@ -64,6 +64,7 @@ class Kind(ABC):
         has_roles: whether the images of an item are anchor, positive and negative.
         verifies_pairs: whether a run is measured on the pairs of its images too.
         finds_tuples: whether a loss is told of no tuples, and finds them by the labels.
+        joins_items: whether a loss is told of tuples that join images of different items.
         follows_network: whether the items depend on what the network makes of the images.
     """
 
@@ -73,10 +74,16 @@ class Kind(ABC):
     has_roles: ClassVar[bool] = False
     verifies_pairs: ClassVar[bool] = False
     finds_tuples: ClassVar[bool] = False
+    joins_items: ClassVar[bool] = False
     follows_network: ClassVar[bool] = False
     images: int = 1
     counted: int = 1
     segments: int = 1
+
+    @property
+    def tuples_span_batch(self) -> bool:
+        """Whether the tuples are those that the batch as a whole has, not drawn one by one."""
+        return self.finds_tuples or self.joins_items
 
     @property
     def layout(self) -> Layout:

@@ -16,6 +16,7 @@ class Views(Kind):
     ``(a1, p)`` are view 1 against view 2."""
 
     form, item = "views", "images"
+    joins_items = True
     images = 2
 
     def items(self, training: Training, epoch: int, segment: Segment) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 
 from siamese.data.images import LabelledImages
 from siamese.errors import RunError
+from siamese.memory import check_images_fit
 
 
 def cifar10(root: str | None, download: bool, image_size: int) -> LabelledImages:
@@ -42,6 +43,7 @@ def cifar10(root: str | None, download: bool, image_size: int) -> LabelledImages
                 f"({' '.join(str(error).split())}); remove cifar-10-* from it, and set data.download=true"
             ) from None
     names = [f"{'train' if part.train else 'test'}/{i:05d}" for part in parts for i in range(len(part.data))]
+    check_images_fit(len(names), image_size)
     pixels = torch.cat([torch.from_numpy(part.data) for part in parts])
     images = pixels.permute(0, 3, 1, 2).contiguous()
     if images.shape[2:] != (image_size, image_size):

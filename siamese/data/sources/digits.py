@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from siamese.data.images import LabelledImages
+from siamese.memory import check_images_fit
 
 
 def digits(image_size: int) -> LabelledImages:
@@ -14,6 +15,7 @@ def digits(image_size: int) -> LabelledImages:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
+    check_images_fit(len(bunch.target), image_size)
     grey = torch.from_numpy(bunch.images).float().mul(255 / 16).unsqueeze(1)
     grown = torch.nn.functional.interpolate(grey, (image_size, image_size), mode="bilinear", align_corners=False)
     labels = torch.from_numpy(bunch.target).long()

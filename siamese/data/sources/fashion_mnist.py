@@ -13,6 +13,7 @@ from torch import Tensor
 
 from siamese.data.images import LabelledImages
 from siamese.errors import RunError
+from siamese.memory import check_images_fit
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
 # MD5 of what is in each file, however it is compressed.
@@ -38,6 +39,7 @@ def fashion_mnist(root: str | None, download: bool, image_size: int) -> Labelled
     folder = _folder(root, download)
     parts = [[_idx(folder, f"{part}-{kind}") for kind in ("images-idx3", "labels-idx1")] for part in ("train", "t10k")]
     counts = [len(labels) for _, labels in parts]
+    check_images_fit(sum(counts), image_size)
     images = torch.cat([images for images, _ in parts]).unsqueeze(1)
     size = (image_size, image_size)
     if images.shape[2:] != size:

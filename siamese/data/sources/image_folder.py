@@ -19,6 +19,7 @@ from rich.progress import track
 
 from siamese.data.images import LabelledImages
 from siamese.errors import ConfigError, RunError
+from siamese.memory import check_images_fit
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def image_folder(root: str, image_size: int, cache_dir: str | None, decode_worke
     """
     folder = Path(root).expanduser()
     files, labels, names, is_test = find(folder)
+    check_images_fit(len(files), image_size)
     cache = _cache_folder(cache_dir) / _key(folder, files, image_size)
     if not (cache / "images.npy").exists():
         _decode_into(cache, folder, files, image_size, decode_workers)

@@ -10,7 +10,7 @@ from scipy import stats
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from siamese.data import Batch
-from siamese.losses import takes_references
+from siamese.losses import traits
 from siamese.training.accumulation.exact import PendingBatch
 from siamese.training.accumulation.memory import Memory
 from siamese.training.gradient_study import gradients
@@ -41,7 +41,8 @@ def measure(learner: Learner, batch: Batch, windows: Sequence[int], reference: i
     names = terms if len(terms) == 1 else ["loss", *terms]
     normalises = any(isinstance(layer, _BatchNorm) for layer in learner.net.modules())
     ways: dict[str, Memory | None] = {"naive": None}
-    if any(takes_references(loss, drawn=batch.tuples is not None) for loss in learner.objective.parts.values()):
+    drawn = batch.tuples is not None
+    if any(traits(loss).takes_references(drawn=drawn) for loss in learner.objective.parts.values()):
         ways["memory"] = Memory()
     exact = None if normalises else gradients.exact(learner, cut(learner, batch, reference), names)
     for window in windows:
