@@ -16,7 +16,20 @@ import torch
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
-from support.damage import DAMAGES, FOLDER, ODD, ODD_ARRAYS, ODD_ROWS, copy, damage, replace, rewrite
+from support.damage import (
+    DAMAGES,
+    FOLDER,
+    ODD,
+    ODD_ARRAYS,
+    ODD_ROWS,
+    OTHER,
+    copy,
+    damage,
+    edit,
+    replace,
+    rewrite,
+    train_two,
+)
 from support.processes import Cli
 
 import siamese.commands.train  # noqa: F401 (registers what conf/train.yaml reads)
@@ -37,10 +50,6 @@ from siamese.runs.state import state
 from siamese.training.check import Command
 from siamese.training.run import train
 
-TINY = (
-    "device=cpu data=digits data.images_per_class=20 model=conv_small model.width=4 trainer.max_epochs=2 "
-    "figures.draw=false callbacks.checkpoint_every=1"
-).split()
 ARRAYS = ("arrays/samples.npz", "arrays/test.npz")
 FILES = [
     "manifest.json",
@@ -54,7 +63,6 @@ FILES = [
     "checkpoints/best.ckpt",
     *ARRAYS,
 ]
-OTHER = "other"  # the file of another run, which is whole in itself
 EVERY = [(file, how) for file in FILES for how in [*DAMAGES, FOLDER] if how != "nested blocks" or file.endswith("yaml")]
 ENTRIES = [(file, key, value) for file, found in ODD.items() for key, value in found]
 
@@ -65,11 +73,7 @@ def short(value: Any) -> str:
 
 @pytest.fixture(scope="session")
 def trained(train_cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete run, and another one beside it, of another seed."""
-    folder = tmp_path_factory.mktemp("trained")
-    train_cli(*TINY, f"hydra.run.dir={folder / 'run'}")
-    train_cli(*TINY, "seed=1", f"hydra.run.dir={folder / OTHER}")
-    return folder / "run"
+    return train_two(train_cli, tmp_path_factory)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -362,15 +366,6 @@ def test_no_checkpoint_is_left(unfinished: Path, begins: Begins) -> None:
     refused(begins, unfinished, "has completed its 3 epochs")
 
 
-def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Save the checkpoint ``path`` once more, changed."""
-    checkpoint = torch.load(path, weights_only=True)
-    change(checkpoint)
-    content = io.BytesIO()
-    torch.save(checkpoint, content)
-    replace(path, content.getvalue())
-
-
 @pytest.mark.parametrize("how", ["missing", "empty", "torn", "nested"])
 def test_an_earlier_version_says_which_epochs_are_gone(unfinished: Path, begins: Begins, how: str) -> None:
     for path in (unfinished / "checkpoints").glob("*.ckpt"):
@@ -399,7 +394,7 @@ INCOMPLETE: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_a_checkpoint_that_training_cannot_go_on_from(
     unfinished: Path, begins: Begins, change: Callable[[dict[str, Any]], object]
 ) -> None:
-    edit(unfinished / LAST, lambda checkpoint: (change(checkpoint), None)[1])
+    edit(unfinished / LAST, change)
     refused(begins, unfinished, f"{unfinished / LAST}: ")
 
 

@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 import yaml
 
+from support.processes import Cli
+
+TINY = (
+    "device=cpu data=digits data.images_per_class=20 model=conv_small model.width=4 trainer.max_epochs=2 "
+    "figures.draw=false callbacks.checkpoint_every=1"
+).split()
 SPACES = 5 * 2**20
 DEEP = 5000
 DIGITS = 401  # of a number that no float holds
+
+FOLDER, OTHER = "folder", "other"  # the file of another run is whole in itself
 
 # What takes the place of a file, given what it held and what the same file of another run holds.
 DAMAGES: dict[str, Callable[[bytes, bytes], bytes | None]] = {
@@ -27,9 +37,17 @@ DAMAGES: dict[str, Callable[[bytes, bytes], bytes | None]] = {
     "nested": lambda own, other: b"[" * DEEP + b"]" * DEEP,
     "nested blocks": lambda own, other: b"- " * DEEP + b"1",
     "latin-1": lambda own, other: "café\n".encode("latin-1") * 20,
-    "other": lambda own, other: other,
+    OTHER: lambda own, other: other,
 }
-FOLDER = "folder"
+
+
+def train_two(train_cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run, with another one of another seed beside it, trained once for all tests of this process."""
+    folder = tmp_path_factory.getbasetemp() / "trained"
+    for name, seed in ((OTHER, 1), ("run", 0)):
+        if not (folder / name).exists():
+            train_cli(*TINY, f"seed={seed}", f"hydra.run.dir={folder / name}")
+    return folder / "run"
 
 
 def copy(run: Path, target: Path) -> Path:
@@ -64,6 +82,15 @@ def rewrite(path: Path, dotted: str, value: Any) -> None:
         node = node[group]
     node[last] = value
     replace(path, (json.dumps(content) if path.suffix == ".json" else yaml.safe_dump(content)).encode())
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Save the checkpoint ``path`` once more, changed."""
+    checkpoint = torch.load(path, weights_only=True)
+    change(checkpoint)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    replace(path, content.getvalue())
 
 
 def whole(digits: int = DIGITS) -> int:
