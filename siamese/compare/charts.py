@@ -13,10 +13,10 @@ from markupsafe import Markup
 from siamese.compare.comparison import Cell, Comparison, Difference
 from siamese.compare.grouping import ABSENT, Group, canonical, order, short_names, short_value
 from siamese.compare.metrics import Metric
-from siamese.compare.reading import Run
 from siamese.compare.statistics import t_interval
 from siamese.compare.svg import HEIGHT, WIDTH, Axes, Drawing, element, short
 from siamese.compare.wording import decimals, number
+from siamese.runs.run import Run
 
 COLOURS = 10
 MOST_POINTS = 80  # of a curve

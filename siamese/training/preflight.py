@@ -30,7 +30,7 @@ from siamese.losses.build import make_loss, try_out
 from siamese.memory import check_fits
 from siamese.paths import CONF
 from siamese.runs.directory import RunDirectory
-from siamese.runs.read import read_json
+from siamese.runs.read import read_manifest
 from siamese.training.build import build_net, make_kind
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
@@ -75,7 +75,7 @@ def check_same_data(run: RunDirectory, data: SiameseData) -> None:
     Raises:
         ConfigError: naming both fingerprints.
     """
-    before, now = read_json(run.path / "manifest.json"), data.facts()
+    before, now = read_manifest(run.path), data.facts()
     for what in ("data", "split"):
         found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")  # type: ignore[index]
         if found != expected:
