@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from siamese.config.schema import Config
 from siamese.config.trust import resume_words
 from siamese.config.words import pasteable
-from siamese.data import load
+from siamese.data import SiameseData, load
 from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.evaluator.evaluate import Entries, entry, evaluate
 from siamese.evaluator.report import FILE_ONLY, draw, tell
@@ -29,7 +29,9 @@ from siamese.training.build import build, device_facts, make_callbacks, make_tra
 from siamese.training.check import Command, checked
 from siamese.training.evaluation import embedded_parts, evaluate_pairs
 from siamese.training.loggers import Logs
+from siamese.training.module import SiameseModule
 from siamese.training.preflight import check_same_data, preflight_with_images
+from siamese.training.recorder import Recorder
 from siamese.training.roles import follows, lead
 from siamese.training.samples import measure_samples, show_samples
 from siamese.training.settle import settle
@@ -84,8 +86,14 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     if config.device.devices > 1:
         lead()
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
-    if follows():
-        return
+    if not follows():
+        _conclude(config, run, module, data, recorder, logs)
+
+
+def _conclude(
+    config: Config, run: RunDirectory, module: SiameseModule, data: SiameseData, recorder: Recorder, logs: Logs
+) -> None:
+    """Measure the best checkpoint, draw what there is to see, and say what it is worth."""
     run.status("running")
     epoch = restore(module, run.checkpoints / "best.ckpt", run_id=run.run_id)
     trainer = make_trainer(config, run.path, [])
