@@ -186,8 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--windows", type=lambda text: [int(n) for n in text.split(",")], metavar="A,B,…", help="1,2,4,… (default)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="outputs/accumulation/TIME by default")
-    with_own_modules()
     with errors_in_one_line():
+        with_own_modules()
         asked = parser.parse_args(arguments)
         if asked.batches < 1:
             raise ConfigError(f"--batches {asked.batches}: expected at least 1")

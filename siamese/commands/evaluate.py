@@ -73,8 +73,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 def main() -> None:
     """The command line."""
-    with_own_modules()
     with errors_in_one_line():
+        with_own_modules()
         evaluate_again(sys.argv[1:])
 
 

@@ -30,6 +30,8 @@ from siamese.errors import ConfigError
 from siamese.models import conv_small
 from siamese.training.check import Command, check, job_config
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     "data=digits",
     "data.images_per_class=20",

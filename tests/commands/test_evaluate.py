@@ -24,6 +24,8 @@ from siamese.evaluator.evaluate import Part, entry, evaluate_part, gallery, hard
 from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import claim, release
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("data=digits", "model=conv_small", "model.width=4", "device=cpu", "data.images_per_class=40")
 SCRIPT = "scripts/evaluate.py"
 

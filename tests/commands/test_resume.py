@@ -27,6 +27,8 @@ from siamese.runs.directory import RunDirectory
 from siamese.runs.files import TEMPORARY, atomic
 from siamese.training.random_state import random_state, restore_random_state
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
 
