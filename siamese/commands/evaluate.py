@@ -131,7 +131,8 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
     if not own and asked.split == "validation":
         raise ConfigError("--split validation: only the run's own images have such a part; leave it out")
     out = _out(asked, run, own)
-    require_places(out.path)
+    for path in (run.path, out.path):
+        require_places(path)
     kept = read_summary(out.path) if own and (out.path / "summary.json").exists() else {}
     if own:
         entries, notes = _on_own(asked, run, out, config, source, kept)

@@ -123,6 +123,8 @@ def array_names(path: Path) -> list[str]:
 
 
 def _load(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if path.exists() and not path.is_file():
+        raise ValueError("expected a file, found something else")
     with zipfile.ZipFile(path) as file:  # a run's arrays are stored as they are; what claims more would be inflated
         claimed, size = sum(member.file_size for member in file.infolist()), path.stat().st_size
     if claimed > size:

@@ -51,10 +51,10 @@ def newest(folder: Path) -> Path | None:
 
 def _newest(folder: Path) -> Path | None:
     last = folder / "last.ckpt"
-    others = [p for p in folder.glob("*.ckpt") if p != last and p.exists()]
+    others = [p for p in folder.glob("*.ckpt") if p != last and p.is_file()]
     others.sort(key=lambda p: p.stat().st_mtime, reverse=True)
     for path in [last, *others]:
-        if path.exists() and read_checkpoint(path) is not None:
+        if path.is_file() and read_checkpoint(path) is not None:
             return path
     if os.path.lexists(last) or others:
         raise RunError(f"{folder}: none of its checkpoints can be read")

@@ -22,7 +22,7 @@ from siamese.runs.clock import now
 from siamese.runs.files import atomic, link, sweep_leftovers, write_json
 from siamese.runs.locks import claim
 from siamese.runs.provenance import environment
-from siamese.runs.read import read_manifest, read_metrics
+from siamese.runs.read import holds_a_run, read_manifest, read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,11 @@ class RunDirectory:
                 **where,
             },
         )
+
+    def ended(self, state: str, error: str | None = None) -> None:
+        """Say how the run ended; one that was refused before it went on is left as it was."""
+        if self.run_id is not None or not holds_a_run(self.path):
+            self.status(state, error=error)
 
     def died(self, state: str, error: str | None, output: str) -> None:
         """Say for a process that could not how it ended; what it printed joins train.log."""
@@ -171,6 +176,7 @@ class FollowedRun(RunDirectory):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.run_id = None
 
     def status(self, state: str, error: str | None = None, **where: Any) -> None:
         pass

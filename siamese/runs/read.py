@@ -67,7 +67,7 @@ def require_places(run: Path) -> None:
     for pattern in FILES:
         for path in run.glob(pattern):
             if path.exists() and not path.is_file():
-                raise RunError(f"{path}: expected a file, found a folder")
+                raise RunError(f"{path}: expected a file, found {'a folder' if path.is_dir() else 'something else'}")
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

@@ -52,10 +52,12 @@ def train(command: Command, directory: Path) -> None:
         logging.disable()
     config = checked(command, directory)
     run = FollowedRun(directory) if follows() else RunDirectory(directory)
+    resuming = command.composed.resume is not None
     with StopRequest() as stop, _told(run, config):
-        run.status("running")
+        if not resuming:  # what goes on says so once nothing is in its way
+            run.status("running")
         with Logs(config, run) as logs:
-            _train(config, run, stop, logs, resuming=command.composed.resume is not None)
+            _train(config, run, stop, logs, resuming=resuming)
         run.status("completed")
 
 
@@ -73,6 +75,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         if not follows():
             settle(run, start, module, data, config.trainer.max_epochs)
         run.resume(config)
+        run.status("running")
     elif not follows():
         show_samples(run, data)
         if config.figures.draw:
@@ -131,32 +134,32 @@ def _told(run: RunDirectory, config: Config) -> Iterator[None]:
         yield
     except (ConfigError, RunError) as error:
         log.error("%s", error, extra=FILE_ONLY)  # the last line on the terminal is the command's own
-        run.status("failed", error=str(error))
+        run.ended("failed", error=str(error))
         raise
     except MisconfigurationException as error:  # Lightning's, for settings that do not go together
         message = " ".join(str(error).split())
         log.error("%s", message, extra=FILE_ONLY)
-        run.status("failed", error=message)
+        run.ended("failed", error=message)
         raise ConfigError(message) from None
     except (Interrupted, KeyboardInterrupt):
         log.warning("interrupted; go on with: %s %s", shown("train"), pasteable(*resume_words(run.path, config)))
-        run.status("interrupted")
+        run.ended("interrupted")
         raise
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             log.error("%s", traceback.format_exc())
-            run.status("failed", error=f"{type(error).__name__}: {error}")
+            run.ended("failed", error=f"{type(error).__name__}: {error}")
             raise
         message = (
             "out of memory; try a smaller data.batch_size with accumulation=exact and a larger "
             "trainer.accumulate_grad_batches, a smaller data.eval_batch_size, or a smaller model"
         )
         log.error("%s (%s)", message, error, extra=FILE_ONLY)
-        run.status("failed", error=message)
+        run.ended("failed", error=message)
         raise RunError(message) from None
     except BaseException as error:
         log.error("%s", traceback.format_exc())
-        run.status("failed", error=f"{type(error).__name__}: {error}")
+        run.ended("failed", error=f"{type(error).__name__}: {error}")
         raise
     finally:
         release(run.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -42,11 +43,12 @@ from siamese.errors import ConfigError, RunError
 from siamese.figures import from_arrays
 from siamese.paths import CONF
 from siamese.runs.arrays import read_arrays
+from siamese.runs.checkpoint import newest
 from siamese.runs.find import find_runs
 from siamese.runs.locks import release
 from siamese.runs.read import read_metrics
 from siamese.runs.run import LeftOut, read_run
-from siamese.runs.state import state
+from siamese.runs.state import recorded, state
 from siamese.training.check import Command
 from siamese.training.run import train
 
@@ -284,6 +286,7 @@ def test_resume_is_refused_without_what_cannot_be_made_again(
     if row == ("config.resolved.yaml", OTHER):  # the images are known once they are read
         with pytest.raises(ConfigError, match=says):
             begins(unfinished)
+        assert recorded(unfinished).name == "interrupted"  # as it was
     else:
         refused(begins, unfinished, says, words=[WORD] if file == OVERRIDES else [])
 
@@ -403,6 +406,7 @@ def test_a_checkpoint_of_another_model(unfinished: Path, begins: Begins) -> None
     with pytest.raises(RunError) as error:
         begins(unfinished)
     assert_one_line(error.value, f"{unfinished / LAST}: not a checkpoint of this run's model", "net.mean")
+    assert recorded(unfinished).name == "interrupted"  # as it was
 
 
 def test_the_best_is_gone_for_good(unfinished: Path, begins: Begins) -> None:
@@ -520,3 +524,15 @@ def test_whole_arrays_are_as_they_are_laid_out(trained: Path) -> None:
     for path in paths:
         with np.load(path) as stored:
             assert {key: value.tolist() for key, value in read_arrays(path).items()}.keys() == {*stored.files}
+
+
+def test_nothing_waits_for_a_pipe(run: Path, begins: Begins) -> None:
+    """Reading a named pipe would last until somebody writes into it."""
+    for file in ("status.json", LAST, "arrays/test.npz"):
+        (run / file).unlink()
+        os.mkfifo(run / file)
+    assert state(run).name == "failed"
+    assert newest(run / "checkpoints") != run / LAST
+    with pytest.raises(RunError, match=r"could not be read as arrays \(expected a file"):
+        read_arrays(run / "arrays" / "test.npz")
+    refused(begins, run, "expected a file, found")
