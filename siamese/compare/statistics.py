@@ -46,10 +46,11 @@ def t_interval(values: np.ndarray, confidence: float = 1 - ALPHA) -> tuple[float
     Raises:
         ValueError: for fewer than two values.
     """
-    n = _at_least_two(values)
-    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * spread(values) / math.sqrt(n)
-    mean = float(np.mean(values))
-    return mean - half, mean + half
+    _at_least_two(values)
+    if spread(values) == 0:  # scipy would make an interval of the rounding noise
+        return (float(np.mean(values)),) * 2
+    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
+    return float(low), float(high)
 
 
 def paired_t(differences: np.ndarray) -> float:
@@ -58,10 +59,8 @@ def paired_t(differences: np.ndarray) -> float:
     Raises:
         ValueError: for fewer than two differences, or differences that do not vary (t has no value).
     """
-    n = _at_least_two(differences)
-    deviation = _varying(differences)
-    t = float(np.mean(differences)) * math.sqrt(n) / deviation
-    return float(2 * special.stdtr(n - 1, -abs(t)))
+    _varying(differences)
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
 def sign_flip(differences: np.ndarray) -> tuple[float, bool]:
@@ -70,6 +69,9 @@ def sign_flip(differences: np.ndarray) -> tuple[float, bool]:
 
     Exact means that all 2^n flips are taken (n ≤ 16): the share of them whose mean is at least as far from zero.
     Above, 99,999 flips are drawn from seed 0 and p = (hits + 1)/(draws + 1) (Phipson and Smyth 2010, eq. 2).
+
+    Not by scipy's ``permutation_test``, whose tolerance for ties is relative to the observed sum, so that it misses
+    those of a sum near zero, and which takes fifty times as long for 2^16 flips.
     """
     d = np.asarray(differences, dtype=np.float64)
     n = len(d)
@@ -127,10 +129,10 @@ def tost(differences: np.ndarray, margin: float) -> float:
     Raises:
         ValueError: for fewer than two differences, or differences that do not vary.
     """
-    n = _at_least_two(differences)
-    error = _varying(differences) / math.sqrt(n)
-    mean = float(np.mean(differences))
-    return float(max(special.stdtr(n - 1, (mean - margin) / error), special.stdtr(n - 1, -(mean + margin) / error)))
+    _varying(differences)
+    below = stats.ttest_1samp(differences, margin, alternative="less").pvalue
+    above = stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
+    return float(max(below, above))
 
 
 def hedges_gz(differences: np.ndarray) -> float:
@@ -140,7 +142,7 @@ def hedges_gz(differences: np.ndarray) -> float:
     Raises:
         ValueError: for fewer than three differences (J has no value), or differences that do not vary.
     """
-    f = _at_least_two(differences) - 1
+    f = len(differences) - 1
     if f < 2:
         raise ValueError("an effect size needs three differences")
     correction = math.exp(math.lgamma(f / 2) - math.lgamma((f - 1) / 2)) / math.sqrt(f / 2)
@@ -215,6 +217,8 @@ def _at_least_two(values: np.ndarray) -> int:
 
 
 def _varying(values: np.ndarray) -> float:
+    """The spread of ``values``, which scipy's tests would take rounding noise for."""
+    _at_least_two(values)
     deviation = spread(values)
     if deviation == 0:
         raise ValueError("the values do not vary")
