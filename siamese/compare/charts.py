@@ -14,7 +14,7 @@ from siamese.compare.comparison import Cell, Comparison, Difference
 from siamese.compare.grouping import ABSENT, Group, canonical, order, short_names, short_value
 from siamese.compare.metrics import Metric
 from siamese.compare.reading import Run
-from siamese.compare.statistics import t_interval
+from siamese.compare.statistics import t_intervals
 from siamese.compare.svg import HEIGHT, WIDTH, Axes, Drawing, element, short
 from siamese.compare.wording import decimals, number
 
@@ -223,8 +223,8 @@ def curves(c: Comparison, name: str) -> list[Figure]:
 
 def _band(axes: Axes, xs: np.ndarray, table: np.ndarray) -> None:
     """The 95 % t interval of the mean of ``table`` [seeds, n] at each of ``xs`` [n]."""
-    ends = np.array([t_interval(table[:, i]) for i in range(len(xs))])
-    axes.band(xs.tolist(), ends[:, 0].tolist(), ends[:, 1].tolist(), "band")
+    low, high = t_intervals(table)
+    axes.band(xs.tolist(), low.tolist(), high.tolist(), "band")
 
 
 def _series(run: Run, column: str, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -46,11 +46,24 @@ def t_interval(values: np.ndarray, confidence: float = 1 - ALPHA) -> tuple[float
     Raises:
         ValueError: for fewer than two values.
     """
-    _at_least_two(values)
-    if spread(values) == 0:  # scipy would make an interval of the rounding noise
-        return (float(np.mean(values)),) * 2
-    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
-    return float(low), float(high)
+    low, high = t_intervals(values[:, None], confidence)
+    return float(low[0]), float(high[0])
+
+
+def t_intervals(table: np.ndarray, confidence: float = 1 - ALPHA) -> tuple[np.ndarray, np.ndarray]:
+    """The lower and upper ends [k] of the :func:`t_interval` of each column of ``table`` [n, k].
+
+    Raises:
+        ValueError: for fewer than two rows.
+    """
+    _at_least_two(table)
+    low = high = table.mean(0)
+    varies = np.array([spread(column) > 0 for column in table.T])  # of rounding noise scipy would make an interval
+    if varies.any():
+        ends = stats.ttest_1samp(table[:, varies], 0.0).confidence_interval(confidence)
+        low, high = low.copy(), high.copy()
+        low[varies], high[varies] = ends
+    return low, high
 
 
 def paired_t(differences: np.ndarray) -> float:
