@@ -17,8 +17,8 @@ from siamese.compare.reading import Run
 from siamese.compare.statistics import t_intervals
 from siamese.compare.svg import HEIGHT, WIDTH, Axes, Drawing, element, short
 from siamese.compare.wording import decimals, number
+from siamese.palette import LINES
 
-COLOURS = 10
 MOST_POINTS = 80  # of a curve
 X_AXES = {"epoch": "epoch", "step": "optimizer steps", "images": "images seen"}
 STRIP = 200.0  # width of an interval's drawing before it is stretched to its column
@@ -35,7 +35,7 @@ class Figure:
 
 def colour(group: Group) -> str:
     """The classes of a group's colour, and of its dashes where colours come round again."""
-    turn, hue = divmod(group.number, COLOURS)
+    turn, hue = divmod(group.number, len(LINES))
     return f"g{hue}" + (f" turn{min(turn, 3)}" if turn else "")
 
 

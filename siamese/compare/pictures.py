@@ -22,6 +22,7 @@ from siamese.compare.grouping import Group
 from siamese.compare.reading import Run
 from siamese.compare.svg import WIDTH, Axes, Drawing, short
 from siamese.evaluation.projection import LEAST, ellipse, fit_projection
+from siamese.palette import CLASSES, LESS, MORE, rgb
 
 MOST_PANELS = 24  # groups that get pictures of their own
 MOST_CELLS = 12  # classes up to which a distance matrix shows its numbers
@@ -30,7 +31,6 @@ COVERAGE = 0.5  # share of a class that its ellipse covers
 CORNERS = 36  # of the line that draws an ellipse
 TILE = 64  # pixels, at most, of an image in a gallery
 QUERIES, NEIGHBOURS = 10, 8
-BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _matrix(matrix: np.ndarray, names: Sequence[str], low: float, high: float, l
     share = np.abs(matrix) / high if diverging else (matrix - low) / ((high - low) or 1.0)
     less = (matrix < 0) & diverging
     if n > MOST_CELLS:
-        hue = np.where(less[..., None], ORANGE, BLUE)
+        hue = np.where(less[..., None], rgb(LESS), rgb(MORE))
         alpha = np.nan_to_num(20 + 235 * share).clip(0, 255)
         pixels = Image.fromarray(np.concatenate([hue, alpha[..., None]], 2).astype(np.uint8), "RGBA")
         box = {"x": left, "y": top, "width": short(side * n), "height": short(side * n)}
@@ -184,7 +184,7 @@ def projections(c: Comparison, part: str) -> tuple[list[Figure], list[str], list
             own = at[labels == k]
             if len(own) < LEAST:
                 continue
-            d.open(css=f"class c{k % 10}")
+            d.open(css=f"class c{k % len(CLASSES)}")
             d.add("title", names[k])
             axes.dots(own[::step], "dots")
             d.add("path", d=axes.path(*ellipse(own, COVERAGE).outline(CORNERS).T) + "Z", css="ellipse")
