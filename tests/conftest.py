@@ -6,6 +6,7 @@ import functools
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 # One thread a process: two tests run side by side, and threads that wait for each other cost far more.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -13,7 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 from support.forkserver import ForkServer
-from support.processes import Cli
+from support.processes import ROOT, Cli
 
 torch.set_num_threads(1)
 
@@ -30,12 +31,14 @@ def cli(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """``cli("train.py", "seed=1", ...)`` runs ``python train.py seed=1 ...`` from the repository's root."""
     folder = tmp_path_factory.mktemp("cli")
 
-    def run(*argv: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *argv: object, check: bool = True, cwd: Path = ROOT, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         stdout, stderr = folder / "stdout", folder / "stderr"
         for file in (stdout, stderr):
             file.unlink(missing_ok=True)
         whole = {**os.environ, "COLUMNS": "200", **environment}
-        status = server.run(*argv, stdout=stdout, stderr=stderr, environment=whole)
+        status = server.run(*argv, stdout=stdout, stderr=stderr, environment=whole, cwd=cwd)
         done = subprocess.CompletedProcess([*map(str, argv)], status, stdout.read_text(), stderr.read_text())
         if check and status != 0:
             raise AssertionError(f"exit status {status}\n{done.stdout}\n{done.stderr}")

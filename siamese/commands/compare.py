@@ -23,9 +23,9 @@ from siamese.commands.arguments import Parser
 from siamese.compare import tables
 from siamese.compare.comparison import Comparison, NothingUsable, Options, compare
 from siamese.compare.metrics import MARGINS
-from siamese.compare.reading import running
 from siamese.compare.writing import check_heatmap, check_out, default_out, write
 from siamese.errors import ConfigError, RunError
+from siamese.runs.run import running
 
 FAILED, BAD_COMMAND, NOTHING_USABLE, STRICT = 1, 2, 3, 4
 QUIET_LOOKS = 2  # looks without a running run that end --watch: the next job of a sweep takes seconds to appear

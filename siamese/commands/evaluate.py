@@ -36,7 +36,14 @@ from siamese.evaluator.report import draw, results_table
 from siamese.paths import CONF, shown, with_own_modules
 from siamese.runs.checkpoint import restore
 from siamese.runs.directory import RunDirectory
-from siamese.runs.read import holds_a_run, read_config, read_json
+from siamese.runs.read import (
+    holds_a_run,
+    read_config,
+    read_manifest,
+    read_summary,
+    require_places,
+    status_if_readable,
+)
 
 if TYPE_CHECKING:
     from siamese.data import LabelledImages
@@ -85,12 +92,15 @@ def evaluate_again(words: Sequence[str]) -> None:
     if asked.out is not None and asked.out.absolute() != asked.run.absolute() and holds_a_run(asked.out):
         raise ConfigError(f"--out {asked.out}: already holds a run; choose another directory")
     if asked.table:
-        log.info("%s", results_table(read_json(asked.run / "summary.json"), "best"))
+        summary = read_summary(asked.run)
+        if not any(name.startswith(("val/", "test/")) for name in summary):
+            raise RunError(f"{asked.run / 'summary.json'}: holds no measure of validation or test images")
+        log.info("%s", results_table(summary, "best"))
         return
     if asked.figures_only:
         _redraw(asked, run, config)
         return
-    state = read_json(asked.run / "status.json").get("state")
+    state = status_if_readable(asked.run).get("state", "in an unknown state")
     if state != "completed":
         log.warning("the run is %s, not completed: this is its %s checkpoint so far", state, asked.checkpoint)
     refuse_strangers(config, asked.trust, asked.config_dir, f"{shown('evaluate')} {pasteable(asked.run)} --trust ")
@@ -113,7 +123,7 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
     config = _fitted(dataclasses.replace(config, data=_data(asked, config)))
     check_targets(config)
     source = load(config.data, config.seed)
-    own = source.fingerprint == read_json(run.path / "manifest.json").get("data", {}).get("fingerprint")
+    own = source.fingerprint == read_manifest(run.path).get("data", {}).get("fingerprint")
     if not own and not asked.data and not asked.root:
         raise RunError(
             f"{config.data.root or config.data.source_name}: no longer has the images that the run was trained on"
@@ -121,10 +131,14 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
     if not own and asked.split == "validation":
         raise ConfigError("--split validation: only the run's own images have such a part; leave it out")
     out = _out(asked, run, own)
-    entries, notes = (_on_own if own else _on_other)(asked, run, out, config, source)
+    require_places(out.path)
+    kept = read_summary(out.path) if own and (out.path / "summary.json").exists() else {}
+    if own:
+        entries, notes = _on_own(asked, run, out, config, source, kept)
+    else:
+        entries, notes = _on_other(asked, run, out, config, source)
+    out.summary(kept | entries)  # before what may find an array of another command damaged
     draw(out.path, out, config.figures.format)
-    kept = read_json(out.path / "summary.json") if own and (out.path / "summary.json").exists() else {}
-    out.summary(kept | entries)
     log.info("%s", results_table(entries, asked.checkpoint))
     for note in notes:
         log.info("%s", note)
@@ -176,20 +190,24 @@ def _out(asked: argparse.Namespace, run: RunDirectory, own: bool) -> RunDirector
 
 
 def _on_own(
-    asked: argparse.Namespace, run: RunDirectory, out: RunDirectory, config: Config, source: LabelledImages
+    asked: argparse.Namespace,
+    run: RunDirectory,
+    out: RunDirectory,
+    config: Config,
+    source: LabelledImages,
+    kept: Entries,
 ) -> tuple[Entries, list[str]]:
-    """Measure the run's own validation and test images, as the end of its training does."""
+    """Measure the run's own validation and test images, as the end of its training does. ``kept`` was there before."""
     from siamese.evaluator.evaluate import PREFIXES, evaluate
     from siamese.training.build import build, make_trainer, split_data
     from siamese.training.evaluation import embedded_parts
 
     data = split_data(config, source)
     module = build(config, data)
-    epoch = restore(module, _checkpoint(asked, run))
+    epoch = restore(module, _checkpoint(asked, run), run_id=read_manifest(run.path)["run_id"])
     threshold = None
-    summary = out.path / "summary.json"
-    if asked.split == "test" and summary.exists():  # the distance that was the best on validation
-        accuracy = read_json(summary).get("val/accuracy", {})
+    if asked.split == "test":  # the distance that was the best on validation
+        accuracy = kept.get("val/accuracy", {})
         threshold = accuracy.get("threshold") if accuracy.get("epoch") == epoch else None
     parts = [asked.split] if asked.split else list(PREFIXES)
     embedded = embedded_parts(module, data, make_trainer(config, out.path, []), parts)
@@ -204,7 +222,7 @@ def _on_other(
     from siamese.training.build import build_net
 
     net = build_net(config, mean=[0.5] * 3, std=[0.5] * 3)  # both are in the checkpoint
-    epoch = restore(net, _checkpoint(asked, run), prefix="net.")
+    epoch = restore(net, _checkpoint(asked, run), prefix="net.", run_id=read_manifest(run.path)["run_id"])
     part = embed(net, source, config)
     found = evaluate_part(out, part, config.evaluation, config.evaluation.distance_threshold)
     return part_entries(part.name, found.values, epoch, found.threshold), list(said_of(part, found))

@@ -13,11 +13,11 @@ from markupsafe import Markup
 from siamese.compare.comparison import Cell, Comparison, Difference
 from siamese.compare.grouping import ABSENT, Group, canonical, order, short_names, short_value
 from siamese.compare.metrics import Metric
-from siamese.compare.reading import Run
 from siamese.compare.statistics import t_intervals
 from siamese.compare.svg import HEIGHT, WIDTH, Axes, Drawing, element, short
 from siamese.compare.wording import decimals, number
 from siamese.palette import LINES
+from siamese.runs.run import Run
 
 MOST_POINTS = 80  # of a curve
 X_AXES = {"epoch": "epoch", "step": "optimizer steps", "images": "images seen"}

@@ -23,9 +23,11 @@ from siamese.compare.grouping import (
     without_repeats,
 )
 from siamese.compare.metrics import MARGINS, Metric, choose_metrics, read_margins
-from siamese.compare.reading import LeftOut, Run, find_runs
-from siamese.compare.warnings import batch_warnings, provenance_warnings
+from siamese.compare.settings import settings_of
+from siamese.compare.warnings import batch_warnings, provenance_warnings, unread_warnings
 from siamese.errors import ConfigError
+from siamese.runs.find import find_runs
+from siamese.runs.run import LeftOut, Run
 
 
 class NothingUsable(Exception):
@@ -134,13 +136,13 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
     runs, left_out = find_runs(paths)
     if not runs:
         raise NothingUsable("no complete run directory found", left_out)
-    keys = list(dict.fromkeys(k for run in runs for k in run.settings))
+    keys = list(dict.fromkeys(k for run in runs for k in settings_of(run)))
     pair_by = [known_key(k, keys) for k in options.pair_by]
     for key in options.group_by:
         if known_key(key, keys) in pair_by:
             raise ConfigError(f"--group-by {key}: runs are paired by it; choose another key, or another --pair-by")
     conditions = [parse_condition(text, keys) for text in options.where]
-    chosen = [run for run in runs if all(c.holds(run.settings) for c in conditions)]
+    chosen = [run for run in runs if all(c.holds(settings_of(run)) for c in conditions)]
     left_out += [
         LeftOut(run.path, f"not {' and '.join(options.where)}", "filtered") for run in runs if run not in chosen
     ]
@@ -172,6 +174,7 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
         *batch_warnings(groups, [m.name for m in metrics if m.batch_dependent]),
         *_averaging_warnings(groups, varying, group_keys),
         *_undefined(runs, metrics),
+        *unread_warnings(runs),
     ]
     return Comparison(
         tuple(paths),

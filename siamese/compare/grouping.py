@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from siamese.compare.reading import DERIVED, LeftOut, Run
+from siamese.compare.settings import DERIVED, settings_of
 from siamese.config.schema import is_scientific
 from siamese.errors import ConfigError, nearest
+from siamese.runs.run import LeftOut, Run
 
 MOST_NAMED = 6  # keys in a group's name and in a table's columns
 ABSENT = "—"  # a key that a run's configuration does not have
@@ -109,7 +110,7 @@ def without_repeats(runs: Sequence[Run], pair_by: Sequence[str]) -> tuple[list[R
     newest: dict[tuple[Any, ...], Run] = {}
     left_out = []
     for run in sorted(runs, key=lambda r: str(r.manifest.get("started"))):
-        identity = (run.settings["git_sha"], unit(run, pair_by), *_identity(run))
+        identity = (settings_of(run)["git_sha"], unit(run, pair_by), *_identity(run))
         if older := newest.get(identity):
             left_out.append(LeftOut(older.path, f"repeated by the newer {run.path}", "repeated"))
         newest[identity] = run
@@ -130,9 +131,11 @@ def make_groups(runs: Sequence[Run], keys: Sequence[str], pair_by: Sequence[str]
     """Runs grouped by ``keys``, in the order of their values (numbers as numbers)."""
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        members.setdefault(tuple(canonical(run.settings.get(k, ABSENT)) for k in keys), []).append(run)
-    ordered = sorted(members.values(), key=lambda rs: [order(rs[0].settings.get(k, ABSENT)) for k in keys])
-    table = [{k: own[0].settings.get(k, ABSENT) for k in keys} for own in ordered]
+        own_settings = settings_of(run)
+        members.setdefault(tuple(canonical(own_settings.get(k, ABSENT)) for k in keys), []).append(run)
+    ordered = sorted(members.values(), key=lambda rs: [order(settings_of(rs[0]).get(k, ABSENT)) for k in keys])
+    firsts = [settings_of(own[0]) for own in ordered]
+    table = [{k: first.get(k, ABSENT) for k in keys} for first in firsts]
     short = short_names(keys)
     named = telling_keys(table)
     groups = []
@@ -140,7 +143,7 @@ def make_groups(runs: Sequence[Run], keys: Sequence[str], pair_by: Sequence[str]
         by_unit: dict[Unit, list[Run]] = {}
         for run in sorted(own, key=lambda r: [order(json.loads(u)) for u in unit(r, pair_by)]):
             by_unit.setdefault(unit(run, pair_by), []).append(run)
-        batches = {run.settings["effective_batch"] for run in own}
+        batches = {settings_of(run)["effective_batch"] for run in own}
         label = ", ".join(f"{short[k]}={short_value(k, settings[k])}" for k in named) or "all runs"
         groups.append(Group(number, settings, label, by_unit, batches.pop() if len(batches) == 1 else None))
     return groups
@@ -171,9 +174,9 @@ def baselines(groups: Sequence[Group], conditions: Sequence[Condition]) -> dict[
     """
     if conditions:
         words = " ".join(f"{c.key}{c.sign}{shown(c.value)}" for c in conditions)
-        fitting = [g for g in groups if all(any(c.holds(r.settings) for r in g.members) for c in conditions)]
+        fitting = [g for g in groups if all(any(c.holds(settings_of(r)) for r in g.members) for c in conditions)]
         if not fitting:
-            found = sorted((g.members[0].settings.get(conditions[0].key, ABSENT) for g in groups), key=order)
+            found = sorted((settings_of(g.members[0]).get(conditions[0].key, ABSENT) for g in groups), key=order)
             values = dict.fromkeys(map(shown, found))
             raise ConfigError(f"--baseline {words}: no group fits; {conditions[0].key} is one of {', '.join(values)}")
         if len(fitting) == len(groups) > 1:
@@ -200,7 +203,8 @@ def baselines(groups: Sequence[Group], conditions: Sequence[Condition]) -> dict[
 
 def unit(run: Run, pair_by: Sequence[str]) -> Unit:
     """What a run is paired by, as JSON."""
-    return tuple(canonical(run.settings.get(key, ABSENT)) for key in pair_by)
+    found = settings_of(run)
+    return tuple(canonical(found.get(key, ABSENT)) for key in pair_by)
 
 
 def unit_name(found: Unit, pair_by: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from siamese.compare.reading import Run
 from siamese.errors import ConfigError, nearest
+from siamese.runs.run import Run
 
 MARGINS = Path(__file__).parent / "margins.yaml"
 # What is compared where --metrics does not say: few, for each is one more chance to be misled.

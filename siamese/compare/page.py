@@ -17,10 +17,11 @@ from siamese.compare import charts, pictures, tables, wording
 from siamese.compare.charts import Figure
 from siamese.compare.comparison import Comparison, Difference
 from siamese.compare.grouping import ABSENT, Group, canonical, short_names, short_value, shown
-from siamese.compare.reading import Run
+from siamese.compare.settings import settings_of
 from siamese.compare.statistics import Verdict
 from siamese.compare.theme import TEMPLATES, drawing_css, page_css
 from siamese.palette import LIGHT
+from siamese.runs.run import Run
 
 LARGEST = 5 * 2**20  # bytes of the page
 TONES = {
@@ -185,7 +186,9 @@ def _config_rows(c: Comparison) -> list[tuple[str, list[str]]]:
     for key in dict.fromkeys([*c.keys, *c.varying]):
         cells = []
         for group in c.groups:
-            values = {canonical(v): short_value(key, v) for r in group.members for v in [r.settings.get(key, ABSENT)]}
+            values = {
+                canonical(v): short_value(key, v) for r in group.members for v in [settings_of(r).get(key, ABSENT)]
+            }
             cells.append(", ".join(sorted(values.values())))
         rows.append((key, cells))
     return rows

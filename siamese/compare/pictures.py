@@ -19,10 +19,10 @@ from PIL import Image
 from siamese.compare.charts import Figure
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import Group
-from siamese.compare.reading import Run
 from siamese.compare.svg import WIDTH, Axes, Drawing, short
 from siamese.evaluation.projection import LEAST, ellipse, fit_projection
 from siamese.palette import CLASSES, LESS, MORE, rgb
+from siamese.runs.run import Run
 
 MOST_PANELS = 24  # groups that get pictures of their own
 MOST_CELLS = 12  # classes up to which a distance matrix shows its numbers

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import short_names, short_value, shown
-from siamese.compare.reading import LeftOut
+from siamese.compare.settings import settings_of
 from siamese.compare.statistics import Verdict
 from siamese.compare.wording import (
     counted,
@@ -25,6 +25,7 @@ from siamese.compare.wording import (
     method,
     p_value,
 )
+from siamese.runs.run import LeftOut
 
 COLOURS = {
     Verdict.DIFFERENT: "bold magenta",
@@ -134,12 +135,13 @@ def runs_rows(c: Comparison) -> Iterator[dict[str, Any]]:
     keys = list(dict.fromkeys([*c.options.pair_by, *c.keys, *c.varying]))
     for group in c.groups:
         for run in group.members:
+            settings = settings_of(run)
             yield {
                 "run": run.name,
                 "group": group.number,
-                "effective_batch": run.settings["effective_batch"],
-                **{k: _plain(run.settings.get(k)) for k in keys},
-                "git_sha": run.settings["git_sha"],
+                "effective_batch": settings["effective_batch"],
+                **{k: _plain(settings.get(k)) for k in keys},
+                "git_sha": settings["git_sha"],
                 **{m: run.metric(m) for m in metrics},
                 "path": str(run.path),
             }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from siamese.compare.grouping import Group, unit_name
-from siamese.compare.reading import Run
+from siamese.runs.run import Run
 
 
 def provenance_warnings(
@@ -59,6 +59,13 @@ def batch_warnings(groups: Sequence[Group], batch_dependent: Sequence[str]) -> l
     if len(sizes) < 2:
         return []
     return [f"{name} depends on the batch it is measured on, and batches differ here" for name in batch_dependent]
+
+
+def unread_warnings(runs: Sequence[Run]) -> list[str]:
+    """Runs whose curves cannot be drawn, since their rows cannot be read."""
+    unread = [f"{run.name}: {run.rows_unread}" for run in runs if run.rows_unread is not None]
+    more = f"; and {len(unread) - 3} more" * (len(unread) > 3)
+    return [f"no curves of {len(unread)} of {len(runs)} runs ({'; '.join(unread[:3])}{more})"] if unread else []
 
 
 SPLIT = ("split", "fingerprint")

@@ -52,7 +52,7 @@ def effect_text(d: Difference, value: float | None) -> str:
     if value is None:
         return ""
     if d.scale == "log_ratio":
-        return f"×{math.exp(value):.3f}"
+        return f"×{math.exp(value):.3f}" if value < 30 else f"×e^{value:.0f}"
     return number(value, sign=True, decimals=decimals((d.interval[1] - d.interval[0]) / 2) if d.interval else None)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from siamese.compare import page, tables, wording
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import shown
-from siamese.compare.reading import MARKS
 from siamese.errors import ConfigError, nearest
 from siamese.runs.files import atomic, write_json
+from siamese.runs.find import MARKS
 
 REPORT_VERSION = 1
 

@@ -8,11 +8,12 @@ a ``_target_`` are the target's own; their ranges are in :mod:`siamese.config.ra
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, Union, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 
+from siamese.config.fields import key, where
 from siamese.config.ranges import (
     ARGUMENTS,
     CHANNELS,
@@ -30,20 +31,6 @@ from siamese.config.ranges import (
 )
 
 SCHEMA_VERSION = 1
-
-
-def key(default: Any, wanted: Range | None = None, about: str = "", *, science: bool = True) -> Any:
-    """A field with its ``default``, the range that is ``wanted`` of it, and what there is to say ``about`` it."""
-    metadata = {"wanted": wanted, "about": about, "science": science}
-    if isinstance(default, type) or default in ([], {}):
-        make = default if isinstance(default, type) else type(default)
-        return field(default_factory=make, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def where(default: Any, wanted: Range | None = None, about: str = "") -> Any:
-    """A key that says where or how a run is executed, not what it computes."""
-    return key(default, wanted, about, science=False)
 
 
 @dataclass(frozen=True)
@@ -295,7 +282,8 @@ def is_scientific(name: str) -> bool:
 def defaults() -> dict[str, Any]:
     """Every key with its default, as a configuration holds them before anything else is said."""
     plain = asdict(Config())
-    return plain | {"loss": plain.pop("objective") | {"miner": None}}
+    loss = plain.pop("objective") | {"miner": None}
+    return plain | {"loss": loss, "scheduler": {"interval": "epoch"}}
 
 
 ConfigStore.instance().store(name="schema", node=defaults())

@@ -75,7 +75,8 @@ def with_typed_targets(composed: Any, words: Sequence[str]) -> dict[str, Any]:
         node = parent[last]
         if node["_target_"] in {known["_target_"] for known in _nodes_below(CONF / key.partition(".")[0])}:
             continue
-        kept = {name for name in node if f"{key}.{name}" in KEYS or any(_says(word, f"{key}.{name}") for word in typed)}
+        ours = {name for name in node if f"{key}.{name}" in KEYS} | ({"interval"} if key == "scheduler" else set())
+        kept = ours | {name for name in node if any(_says(word, f"{key}.{name}") for word in typed)}
         parent[last] = {name: value for name, value in node.items() if name in kept or name == "_target_"}
     return dict(config)
 

@@ -7,7 +7,11 @@ from siamese.data.augment import crop_and_flip
 from siamese.data.batch import Batch, Layout
 from siamese.data.datamodule import SiameseData
 from siamese.data.images import LabelledImages
-from siamese.data.sources import cifar10, digits, fashion_mnist, image_folder, load
+from siamese.data.load import load
+from siamese.data.sources.cifar10 import cifar10
+from siamese.data.sources.digits import digits
+from siamese.data.sources.fashion_mnist import fashion_mnist
+from siamese.data.sources.image_folder import image_folder
 from siamese.data.splits import Split, split_images
 from siamese.data.tuples import article_triplets, check_classes, draw_triplets
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from siamese.errors import RunError
 from siamese.figures.embedding import distance_matrix, projection, similarity_histogram, spectrum
 from siamese.figures.images import gallery, hardest_triplets, pair_grid, sample_grid, triplet_grid
 from siamese.figures.training import loss_curves, metric_curves, roc_curves
+from siamese.runs.arrays import array_names, read_arrays, require_labels, require_length
 from siamese.runs.read import read_metrics
 
 PARTS = ("validation", "test")
 TRIPLET = ("images", "labels", "distances")
+ELLIPSES = ("centres", "widths", "heights", "angles")
 
 
 def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
@@ -25,7 +25,8 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
     one by one.
 
     Raises:
-        RunError: when a file of arrays cannot be read, or lacks an array that its figure needs.
+        RunError: when a file of arrays cannot be read, lacks an array that its figure needs, or is of other images
+            or classes than the rest.
     """
     folder = run / "arrays"
 
@@ -33,13 +34,14 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
         return (folder / f"{name}.npz").exists()
 
     def read(name: str, *keys: str) -> dict[str, Any]:
-        return _read(folder / f"{name}.npz", keys)
+        return read_arrays(folder / f"{name}.npz", *keys)
 
     if has("samples"):
         grid = read("samples", "images", "labels", "class_names")
         yield "samples", sample_grid(**grid)
-        if "triplet_images" in _names(folder / "samples.npz"):
-            images, labels, distances = read("samples", *(f"triplet_{what}" for what in TRIPLET)).values()
+        if "triplet_images" in array_names(folder / "samples.npz"):
+            triplets = read("samples", "class_names", *(f"triplet_{what}" for what in TRIPLET))
+            images, labels, distances = (triplets[f"triplet_{what}"] for what in TRIPLET)
             yield "triplets", triplet_grid(images, labels, distances, grid["class_names"])
     for part in ("train", "test"):
         if has(f"pairs_{part}"):
@@ -56,24 +58,31 @@ def from_arrays(run: Path) -> Iterator[tuple[str, Figure]]:
             yield f"similarities_{part}", similarity_histogram(**found, part=part)
         if not has(part):
             continue
-        names = {"class_names": read(part, "class_names")["class_names"], "part": part}
+        own = read(part, "labels", "class_names")
+        classes = own["class_names"]
+        names = {"class_names": classes, "part": part}
         if has(f"distances_{part}"):
-            yield f"distances_{part}", distance_matrix(**read(f"distances_{part}", "matrix"), **names)
+            found = read(f"distances_{part}", "matrix")
+            require_length(folder / f"distances_{part}.npz", found["matrix"], len(classes))
+            yield f"distances_{part}", distance_matrix(**found, **names)
         if has(f"projection_{part}"):
-            points, labels = read(f"projection_{part}", "points")["points"], read(part, "labels")["labels"]
-            explained = read(f"projection_{part}", "explained_variance_ratio")["explained_variance_ratio"]
-            ellipses = read(f"projection_{part}", "centres", "widths", "heights", "angles")
-            drawn = {"points": points, "labels": labels, "ellipses": ellipses, "explained": explained, **names}
+            found = read(f"projection_{part}", "points", "explained_variance_ratio", *ELLIPSES)
+            ellipses = {key: found[key] for key in ELLIPSES}
+            require_length(folder / f"projection_{part}.npz", found["points"], len(own["labels"]))
+            drawn = {"points": found["points"], "labels": own["labels"], "ellipses": ellipses, **names}
+            drawn["explained"] = found["explained_variance_ratio"]
             yield f"projection_{part}", projection(**drawn)
             yield f"projection_normalised_{part}", projection(**drawn, normalised=True)
         if has(f"gallery_{part}"):
             keys = ("query_images", "query_labels", "neighbour_images", "neighbour_labels", "cosines")
-            yield f"gallery_{part}", gallery(**read(f"gallery_{part}", *keys), **names)
+            found = read(f"gallery_{part}", *keys)
+            for key in ("query_labels", "neighbour_labels"):
+                require_labels(folder / f"gallery_{part}.npz", found[key], len(classes))
+            yield f"gallery_{part}", gallery(**found, **names)
         if has(f"hardest_{part}"):
-            yield (
-                f"hardest_{part}",
-                hardest_triplets(**read(f"hardest_{part}", "images", "labels", "distances"), **names),
-            )
+            found = read(f"hardest_{part}", *TRIPLET)
+            require_labels(folder / f"hardest_{part}.npz", found["labels"], len(classes))
+            yield f"hardest_{part}", hardest_triplets(**found, **names)
 
 
 def _curves(rows: list[dict[str, str]]) -> Iterator[tuple[str, Figure]]:
@@ -88,18 +97,3 @@ def _curves(rows: list[dict[str, str]]) -> Iterator[tuple[str, Figure]]:
 def _area(fpr: np.ndarray, tpr: np.ndarray) -> float:
     """The area under the curve, by the trapezoidal rule."""
     return float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
-
-
-def _names(path: Path) -> list[str]:
-    with np.load(path, allow_pickle=False) as stored:
-        return list(stored.files)
-
-
-def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {key: stored[key] for key in keys}
-    except KeyError as error:
-        raise RunError(f"{path}: {str(error.args[0]).split()[0]} is missing; expected {', '.join(keys)}") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: could not be read as arrays ({' '.join(str(error).split())})") from None

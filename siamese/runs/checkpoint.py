@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.errors import RunError
+from siamese.runs.bounds import one_line
+from siamese.runs.read import parse_metrics, read_manifest
 
 if TYPE_CHECKING:
     from torch import nn
 
 log = logging.getLogger(__name__)
+
+# What training goes on from: the entries of a checkpoint, and what they are.
+PARTS = {
+    "state_dict": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "loops": dict,
+    "callbacks": dict,
+    "epoch": int,
+    "global_step": int,
+}
+STATE = ("best", "also", "random")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -28,25 +43,102 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
 
 def newest(folder: Path) -> Path | None:
     """The checkpoint to go on from: last.ckpt, or the newest other that can be read, and a warning."""
+    path, last = _newest(folder), folder / "last.ckpt"
+    if path not in (None, last):
+        log.warning("%s cannot be read; going on from %s instead", last, path.name)
+    return path
+
+
+def _newest(folder: Path) -> Path | None:
     last = folder / "last.ckpt"
-    others = [p for p in folder.glob("*.ckpt") if p != last]
+    others = [p for p in folder.glob("*.ckpt") if p != last and p.exists()]
     others.sort(key=lambda p: p.stat().st_mtime, reverse=True)
     for path in [last, *others]:
         if path.exists() and read_checkpoint(path) is not None:
-            if path != last:
-                log.warning("%s cannot be read; going on from %s instead", last, path.name)
             return path
-    if last.exists() or others:
+    if os.path.lexists(last) or others:
         raise RunError(f"{folder}: none of its checkpoints can be read")
     return None
 
 
-def restore(module: nn.Module, path: Path, prefix: str = "") -> int:
+def resumable(run: Path) -> int | None:
+    """The whole epochs of the checkpoint that the run in ``run`` can go on from; None where it has none.
+
+    Raises:
+        RunError: when none can be read, or the one to go on from is of another run or lacks what training needs.
+    """
+    path = _newest(run / "checkpoints")
+    if path is None:
+        return None
+    checkpoint = read_checkpoint(path)
+    assert checkpoint is not None
+    require_own(path, checkpoint, read_manifest(run)["run_id"])
+    lacking = [name for name, kind in PARTS.items() if not isinstance(checkpoint.get(name), kind)]
+    try:
+        trained = trained_epochs(checkpoint)[0]
+        best_epoch(checkpoint)
+        state = checkpoint["callbacks"]["Checkpoints"]
+        lacking += [f"callbacks.Checkpoints.{name}" for name in STATE if name not in state]
+        carried_rows(path, checkpoint)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        lacking = lacking or [one_line(error)]
+    if lacking:
+        raise RunError(f"{path}: training cannot go on from it ({', '.join(lacking)} missing or damaged)")
+    return trained
+
+
+def require_own(path: Path, checkpoint: dict[str, Any], run_id: str) -> None:
+    """Refuse the checkpoint of another run than ``run_id``. One of an earlier version does not say whose it is.
+
+    Raises:
+        RunError: naming ``path`` and both runs.
+    """
+    found = _run(checkpoint).get("run_id", run_id)
+    if found != run_id:
+        raise RunError(f"{path}: is a checkpoint of another run ({found}; expected {run_id}, as manifest.json has it)")
+
+
+def carried_rows(path: Path, checkpoint: dict[str, Any]) -> list[dict[str, str]] | None:
+    """The rows of metrics.csv when ``checkpoint`` was saved in ``path``; None in one of an earlier version.
+
+    Raises:
+        RunError: when they are damaged.
+    """
+    text = _run(checkpoint).get("metrics")
+    if not text:
+        return None if text is None else []
+    return parse_metrics(text, f"{path}: metrics")
+
+
+def trained_epochs(checkpoint: dict[str, Any]) -> tuple[int, bool]:
+    """The whole epochs that a checkpoint was trained for, and whether it was saved at the end of the last of them.
+
+    Raises:
+        KeyError, TypeError: for a checkpoint that does not say.
+    """
+    ended = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    return int(checkpoint["epoch"]) + bool(ended), bool(ended)
+
+
+def best_epoch(checkpoint: dict[str, Any]) -> int | None:
+    """The epoch whose weights were the best when a checkpoint was saved; None before the first validation.
+
+    Raises:
+        KeyError, TypeError: for a checkpoint that does not say.
+    """
+    epoch = checkpoint["callbacks"]["Checkpoints"]["best"]["epoch"]
+    return None if epoch is None else int(epoch)
+
+
+def restore(module: nn.Module, path: Path, prefix: str = "", run_id: str | None = None) -> int:
     """Give ``module`` the weights that the checkpoint in ``path`` has under ``prefix``; the whole epochs
     that they were trained for.
 
+    Args:
+        run_id: of the run that the checkpoint has to be of, if it matters.
+
     Raises:
-        RunError: when there is no checkpoint, it cannot be read, or it is of another architecture.
+        RunError: when there is no checkpoint, it cannot be read, or it is of another architecture or run.
     """
     if not path.is_file():
         others = sorted(other.name for other in path.parent.glob("*.ckpt"))
@@ -55,11 +147,17 @@ def restore(module: nn.Module, path: Path, prefix: str = "") -> int:
     checkpoint = read_checkpoint(path)
     if checkpoint is None:
         raise RunError(f"{path}: cannot be read as a checkpoint")
-    weights = checkpoint["state_dict"]
+    if run_id is not None:
+        require_own(path, checkpoint, run_id)
     try:
+        weights = checkpoint["state_dict"]
         module.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        return int(checkpoint["epoch"]) + bool(progress["is_last_batch"])
-    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{path}: not a checkpoint of this run's model ({reason})") from None
+        return trained_epochs(checkpoint)[0]
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{path}: not a checkpoint of this run's model ({one_line(error)})") from None
+
+
+def _run(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its run."""
+    found = checkpoint.get("run")
+    return found if isinstance(found, dict) else {}

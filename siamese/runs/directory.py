@@ -9,7 +9,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from siamese.runs.clock import now
 from siamese.runs.files import atomic, link, sweep_leftovers, write_json
 from siamese.runs.locks import claim
 from siamese.runs.provenance import environment
-from siamese.runs.read import read_json, read_metrics
+from siamese.runs.read import read_manifest, read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,9 @@ class RunDirectory:
         """
         claim(path)
         self.path = path
+        self.run_id: str | None = None  # once the run has begun or goes on
         self._beat_at = 0.0
+        self._rows: list[dict[str, str]] | None = None  # of metrics.csv, which nobody else writes
         sweep_leftovers(path)
 
     @property
@@ -50,11 +52,12 @@ class RunDirectory:
     def begin(self, config: Config, facts: Mapping[str, Any]) -> None:
         """Write the resolved config and the manifest of a new run; ``facts`` join the manifest."""
         self._write_config(config)
+        self.run_id = uuid.uuid4().hex
         write_json(
             self.path / "manifest.json",
             {
                 "schema_version": SCHEMA_VERSION,
-                "run_id": uuid.uuid4().hex,
+                "run_id": self.run_id,
                 "name": config.name,
                 "seed": config.seed,
                 "started": now(),
@@ -66,8 +69,9 @@ class RunDirectory:
 
     def resume(self, config: Config) -> None:
         """Note in the manifest that the run goes on, and where and with what it does."""
-        manifest = read_json(self.path / "manifest.json")
-        manifest["resumes"].append({"started": now(), **environment()})
+        manifest = read_manifest(self.path)
+        self.run_id = str(manifest["run_id"])
+        manifest.setdefault("resumes", []).append({"started": now(), **environment()})
         write_json(self.path / "manifest.json", manifest)
         self._write_config(config)
 
@@ -107,20 +111,31 @@ class RunDirectory:
     # -- what it measured ----------------------------------------------------------------------
 
     def history(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv as text, without a torn last one."""
-        return read_metrics(self.path / "metrics.csv")
+        """The rows of metrics.csv as text, without a torn last one.
+
+        Raises:
+            RunError: when they cannot be read.
+        """
+        if self._rows is None:
+            self._rows = read_metrics(self.path / "metrics.csv")
+        return list(self._rows)
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """Add the row of one epoch to metrics.csv, in the place of that epoch's and later rows."""
-        rows: list[dict[str, Any]] = [r for r in self.history() if int(r["epoch"]) < row["epoch"]]
-        rows.append({k: _text(v) for k, v in row.items()})
+        earlier = [r for r in self.history() if int(r["epoch"]) < row["epoch"]]
+        self.write_history([*earlier, {k: _text(v) for k, v in row.items()}])
+
+    def write_history(self, rows: Sequence[Mapping[str, str]]) -> None:
+        """Let metrics.csv hold ``rows``."""
         columns = list(dict.fromkeys(k for r in rows for k in r))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        self._rows = [{column: row.get(column, "") for column in columns} for row in rows]
         with atomic(self.path / "metrics.csv") as file:
-            file.write(text.getvalue().encode())
+            file.write(_as_csv(self._rows).encode())
+
+    def carried(self) -> dict[str, str]:
+        """What each checkpoint carries of its run, so that it can be told from another's and metrics.csv made again."""
+        own = {} if self.run_id is None else {"run_id": self.run_id}
+        return {**own, "metrics": _as_csv(self.history())}
 
     def arrays(self, name: str, **values: Any) -> Path:
         """Write arrays/NAME.npz (no pickled objects)."""
@@ -163,11 +178,27 @@ class FollowedRun(RunDirectory):
     def beat(self, every: float, **where: Any) -> None:
         pass
 
+    def resume(self, config: Config) -> None:
+        pass
+
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         pass
 
+    def carried(self) -> dict[str, str]:
+        return {}
+
     def name_checkpoint(self, path: Path, name: str) -> None:
         pass
+
+
+def _as_csv(rows: Sequence[Mapping[str, str]]) -> str:
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _text(value: Any) -> str:

@@ -67,6 +67,21 @@ def link(source: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Rename what is damaged, so that it can be made again and nothing is lost; the new name.
+
+    Raises:
+        RunError: when it cannot be renamed.
+    """
+    names = (path.with_name(f"{path.name}.damaged{number}") for number in ("", *range(2, 1000)))
+    aside = next(name for name in names if not os.path.lexists(name))
+    try:
+        os.rename(path, aside)
+    except OSError as error:
+        raise RunError(f"{path}: could not be renamed ({error.strerror or error})") from None
+    return aside
+
+
 def sweep_leftovers(folder: Path) -> None:
     """Remove what an earlier, killed process left half written in ``folder`` and the folders in it."""
     for leftover in [*folder.glob(f".*{TEMPORARY}"), *folder.glob(f"*/.*{TEMPORARY}")]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from siamese.errors import RunError
 from siamese.runs.locks import holder
-from siamese.runs.read import read_json, read_metrics
+from siamese.runs.read import holds_a_run, read_metrics, read_status, read_summary
 
 MAIN_METRICS = ("test/auc", "val/auc")
 
@@ -44,31 +43,27 @@ def state(directory: Path) -> State:
 
 
 def recorded(directory: Path) -> State:
-    """The same by what stands in the directory, whichever process still holds it."""
+    """The same by what stands in the directory, whichever process still holds it. A run whose status, or the summary
+    of which, cannot be read has failed, for that reason."""
     try:
-        status = read_json(directory / "status.json")
-    except RunError:
-        status = {}
-    name, says = str(status.get("state", "new")), status.get("error")
-    if name == "completed":
-        try:
-            summary = read_json(directory / "summary.json")
-        except RunError as error:
-            return State("failed", str(error))
-        return State(name, None, _seconds(directory), _metric(summary))
-    return State("killed" if name == "running" else name, says, _seconds(directory))
+        status = read_status(directory)
+        metric = _metric(directory) if status["state"] == "completed" else None
+    except RunError as error:
+        return State("failed", str(error)) if holds_a_run(directory) else State("new")
+    name = "killed" if status["state"] == "running" else status["state"]
+    return State(name, status.get("error"), _seconds(directory), metric)
 
 
-def _metric(summary: dict[str, Any]) -> tuple[str, float] | None:
-    for name in MAIN_METRICS:
-        try:
-            return name, float(summary[name]["value"])
-        except (KeyError, TypeError, ValueError):
-            continue
-    return None
+def _metric(directory: Path) -> tuple[str, float] | None:
+    summary = read_summary(directory)
+    found = ((name, summary.get(name, {}).get("value")) for name in MAIN_METRICS)
+    return next(((name, float(value)) for name, value in found if value is not None), None)
 
 
 def _seconds(directory: Path) -> float | None:
-    rows = read_metrics(directory / "metrics.csv")
+    try:
+        rows = read_metrics(directory / "metrics.csv")
+    except RunError:  # it says how long the run took, and nothing else of its state
+        return None
     seconds = [float(row["seconds"]) for row in rows if row.get("seconds")]
     return math.fsum(seconds) if seconds else None

@@ -26,7 +26,7 @@ from siamese.config.words import quoted
 from siamese.errors import ConfigError, Interrupted, RunError, nearest
 from siamese.runs.files import atomic
 from siamese.runs.locks import claim
-from siamese.runs.read import holds_a_run, read_json, read_metrics
+from siamese.runs.read import holds_a_run, read_metrics, read_summary
 from siamese.runs.state import state
 from siamese.search.study_file import Study, draw
 from siamese.sweep.job import THREADS, Ending, cores, run_apart
@@ -149,7 +149,11 @@ class Search:
             if now == written:
                 return None
             written = now
-            for row in read_metrics(path):
+            try:
+                rows = read_metrics(path)
+            except RunError:  # damaged: the next row makes it whole
+                return None
+            for row in rows:
                 epoch, value = int(row["epoch"]), row.get(self.settings.metric)
                 if epoch > reported and value:
                     reported = epoch
@@ -176,10 +180,12 @@ class Search:
         raise RunError(f"{directory}: {found.says}")
 
     def _value(self, directory: Path) -> float:
-        summary, metric = read_json(directory / "summary.json"), self.settings.metric
+        summary, metric = read_summary(directory), self.settings.metric
         if metric not in summary:
             raise ConfigError(f"metric={metric}: {directory} has {', '.join(summary)}{nearest(metric, summary)}")
-        return float(summary[metric]["value"])
+        if (value := summary[metric]["value"]) is None:
+            raise RunError(f"{directory / 'summary.json'}: {metric} is undefined; {summary[metric].get('reason')}")
+        return float(value)
 
     def _environment(self) -> dict[str, str]:
         if "OMP_NUM_THREADS" in os.environ:

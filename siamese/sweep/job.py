@@ -27,7 +27,7 @@ from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.runs.directory import RunDirectory
 from siamese.runs.files import write_json
 from siamese.runs.locks import holder, release
-from siamese.runs.read import holds_a_run, read_json
+from siamese.runs.read import holds_a_run, read_manifest, status_if_readable
 from siamese.runs.state import state
 
 PATIENCE = 20.0  # seconds for a job that was asked to stop, or whose last process has not ended
@@ -96,8 +96,9 @@ class Job:
     def _environment(self, directory: Path) -> dict[str, str]:
         """How many threads the job may use: those it began with, or else those it is given."""
         threads: Any = self.threads
-        with contextlib.suppress(RunError, KeyError, TypeError):
-            threads = read_json(directory / "manifest.json")["device"]["threads"]
+        with contextlib.suppress(RunError):
+            began = read_manifest(directory).get("device", {}).get("threads")
+            threads = began if isinstance(began, int) else threads
         return {} if threads is None else dict.fromkeys(THREADS, str(threads))
 
     # -- in this process -----------------------------------------------------------------------
@@ -112,13 +113,13 @@ class Job:
 
         torch.set_num_threads(int(os.environ.get(THREADS[0], torch.get_num_threads())))
         blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-        before = _status(directory)
+        before = status_if_readable(directory)
         try:
             train(typed(config), directory)
         except (Interrupted, KeyboardInterrupt):
             stop(directory.parent, "interrupted")
         except BaseException as error:  # even an exit is this job's alone
-            if _status(directory) == before:  # it came before the run could say so itself
+            if status_if_readable(directory) == before:  # it came before the run could say so itself
                 is_ours = isinstance(error, (ConfigError, RunError))
                 said = str(error) if is_ours else f"{type(error).__name__}: {error}"
                 _say(directory, Ending("failed", said), "" if is_ours else traceback.format_exc())
@@ -230,7 +231,7 @@ def _report(directory: Path, child: subprocess.Popen[bytes], asked: Ending | Non
     """Say in the directory how the job ended, where its process could not."""
     if child.returncode == 0:
         return
-    said = _status(directory)
+    said = status_if_readable(directory)
     spoke = said.get("pid") == child.pid and said.get("state") in ("failed", "interrupted")
     if spoke and (asked is None or asked.error is None):
         return
@@ -257,13 +258,6 @@ def _say(directory: Path, ending: Ending, output: str) -> None:
         run.died(ending.state, ending.error, output)
     finally:
         release(directory)
-
-
-def _status(directory: Path) -> dict[str, Any]:
-    try:
-        return read_json(directory / "status.json")
-    except RunError:
-        return {}
 
 
 def _clean() -> None:

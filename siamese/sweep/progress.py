@@ -17,7 +17,7 @@ from rich.text import Text
 
 from siamese.errors import RunError
 from siamese.runs.clock import span
-from siamese.runs.read import read_json
+from siamese.runs.read import read_status
 from siamese.runs.state import State, recorded
 from siamese.sweep.job import stop
 from siamese.sweep.plan import Planned
@@ -82,7 +82,7 @@ class Watch(threading.Thread):
                 continue
             self._seen[job.folder] = written
             try:
-                status = read_json(self.sweep / job.folder / "status.json")
+                status = read_status(self.sweep / job.folder)
             except RunError:
                 continue
             if status.get("state") == "running":

@@ -26,9 +26,10 @@ from siamese.config.schema import Sweep as Settings
 from siamese.config.validate import validate
 from siamese.config.words import quoted
 from siamese.errors import ConfigError, Interrupted, RunError
+from siamese.runs.bounds import read_json, require_kinds
 from siamese.runs.files import atomic, write_json
 from siamese.runs.locks import claim, holder, release
-from siamese.runs.read import holds_a_run, read_json
+from siamese.runs.read import holds_a_run
 from siamese.runs.state import State, state
 from siamese.sweep.job import PATIENCE, STOP, Job, cores
 from siamese.sweep.plan import Plan, Planned, plan
@@ -124,6 +125,7 @@ def _record(directory: Path, planned: Plan, master: DictConfig) -> None:
     varied, jobs = set(planned.varied), {job.folder: list(job.words) for job in planned.jobs}
     if path.exists():
         earlier = read_json(path)
+        require_kinds(path, earlier, {"base": dict, "varied": list, "jobs": dict})
         base = earlier.get("base", {})
         varied |= set(earlier.get("varied", []))
         jobs = earlier.get("jobs", {}) | jobs

@@ -39,7 +39,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 class Checkpoints(pl.callbacks.Checkpoint):
     """best.ckpt by val/auc, last.ckpt every epoch and every ``every_steps`` optimizer steps, and
-    epoch-*.ckpt every ``every`` epochs; the state of every random generator is in each."""
+    epoch-*.ckpt every ``every`` epochs. In each are the state of every random generator, the run's id and the rows
+    of metrics.csv so far."""
 
     def __init__(
         self,
@@ -63,6 +64,11 @@ class Checkpoints(pl.callbacks.Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         return {"best": dict(self.best), "also": list(self.also), "random": random_state()}
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["run"] = self.run.carried()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.also, self._random = state_dict["best"], state_dict["also"], state_dict["random"]
 
@@ -71,6 +77,8 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self.stop.patient = True
         if trainer.ckpt_path is not None:  # gone on from; a kill may have come before its other names
             self._name(Path(trainer.ckpt_path), "last.ckpt", *self.also)
+        if not (self.run.checkpoints / "best.ckpt").exists():  # it is gone: the best from here on counts
+            self.best = {"value": None, "epoch": None}
         if self._random is not None:
             restore_random_state(self._random)
 

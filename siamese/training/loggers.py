@@ -27,8 +27,9 @@ from torch.nn.functional import interpolate
 from siamese.config.schema import Config
 from siamese.config.validate import flatten, to_dict
 from siamese.errors import RunError
+from siamese.runs.arrays import read_arrays
 from siamese.runs.directory import RunDirectory
-from siamese.runs.read import read_json
+from siamese.runs.read import read_manifest
 
 Scalars = Mapping[str, Any]
 
@@ -120,7 +121,7 @@ class MLflow(RunLogger, MLFlowLogger):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # what is logged here stays here
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        manifest, folder, artifacts = read_json(run.path / "manifest.json"), run.path.absolute() / "mlflow", None
+        manifest, folder, artifacts = read_manifest(run.path), run.path.absolute() / "mlflow", None
         if tracking_uri is None:
             folder.mkdir(exist_ok=True)
             tracking_uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()
@@ -175,7 +176,7 @@ class WandB(RunLogger, WandbLogger):
     def __init__(self, run: RunDirectory, project: str = "siamese", offline: bool = True) -> None:
         import wandb
 
-        manifest = read_json(run.path / "manifest.json")
+        manifest = read_manifest(run.path)
         WandbLogger.__init__(
             self,
             name=manifest["name"],
@@ -228,7 +229,9 @@ class Logs:
         try:
             self.logger = target(**{k: v for k, v in node.items() if k != "_target_"}, **bound)
             parameters = flatten(to_dict(self._config))  # lists as text: Lightning drops an empty one
-            self.logger.log_hyperparams({k: str(v) if isinstance(v, list) else v for k, v in parameters.items()})
+            self.logger.log_hyperparams(
+                {k: str(v) if isinstance(v, (list, dict)) else v for k, v in parameters.items()}
+            )
         except Exception as error:  # whatever a library raises for a server that is not there
             reason = " ".join(str(error).split())[:200]
             raise RunError(
@@ -250,15 +253,14 @@ class Logs:
         if self.logger is None:
             return
         measured = {k: v for k, v in summary.items() if k.startswith(("val/", "test/")) and v["value"] is not None}
-        steps = {int(row["epoch"]): int(row["step"]) for row in self._run.history()}
+        steps = {int(row["epoch"]): int(row.get("step") or 0) for row in self._run.history()}
         step = max((steps.get(entry["epoch"], 0) for entry in measured.values()), default=0)
         scalars = {k if k.startswith("test/") else f"best/{k}": entry["value"] for k, entry in measured.items()}
         self.logger.log_metrics(scalars, step)
         if isinstance(self.logger, RunLogger):
-            with np.load(self._run.path / "arrays" / "test.npz", allow_pickle=False) as stored:
-                names = [str(stored["class_names"][label]) for label in stored["labels"]]
-                embeddings = torch.from_numpy(stored["embeddings"])
-            self.logger.log_embeddings("test", embeddings, names, images, step)
+            test = read_arrays(self._run.path / "arrays" / "test.npz", "embeddings", "labels", "class_names")
+            names = [str(test["class_names"][label]) for label in test["labels"]]
+            self.logger.log_embeddings("test", torch.from_numpy(test["embeddings"]), names, images, step)
 
 
 def _pixels(figure: Figure) -> np.ndarray:

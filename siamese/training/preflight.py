@@ -10,6 +10,7 @@ import logging
 import pkgutil
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 import yaml
 from hydra.utils import get_object
@@ -29,7 +30,7 @@ from siamese.losses.build import make_loss, try_out
 from siamese.memory import check_fits
 from siamese.paths import CONF
 from siamese.runs.directory import RunDirectory
-from siamese.runs.read import read_json
+from siamese.runs.read import read_manifest
 from siamese.training.build import build_net, make_kind
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
@@ -49,6 +50,7 @@ def preflight(config: Config) -> None:
     """
     kind = make_kind(config)
     _check_logger(config)
+    _check_callbacks(config)
     check_device(config)
     _check_network(config)
     _check_optimization(config)
@@ -73,7 +75,7 @@ def check_same_data(run: RunDirectory, data: SiameseData) -> None:
     Raises:
         ConfigError: naming both fingerprints.
     """
-    before, now = read_json(run.path / "manifest.json"), data.facts()
+    before, now = read_manifest(run.path), data.facts()
     for what in ("data", "split"):
         found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")  # type: ignore[index]
         if found != expected:
@@ -93,6 +95,14 @@ def _check_logger(config: Config) -> None:
             raise ConfigError(
                 f"logger={target.extra}: {package} is not installed; pip install -e '.[{target.extra}]' installs it"
             ) from None
+
+
+def _check_callbacks(config: Config) -> None:
+    for name, node in config.callbacks.extra.items():
+        target = get_object(node["_target_"])
+        if inspect.isclass(target) and not issubclass(target, pl.Callback):
+            key, found = f"callbacks.extra.{name}._target_", target.__name__
+            raise ConfigError(f"{key}={node['_target_']}: expected a Lightning callback, found {found}")
 
 
 def _check_network(config: Config) -> None:

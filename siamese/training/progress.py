@@ -52,12 +52,16 @@ class ProgressLines(pl.Callback):
 
     def __init__(self) -> None:
         self._began = self._said = 0.0
-        self._first = 0
+        self._first = self._images = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin within an epoch, as a run that is gone on with may."""
+        self._began = self._said = time.monotonic()
+        self._first, self._images = trainer.fit_loop.batch_idx + 1, 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began = self._said = time.monotonic()
-        self._first = trainer.fit_loop.batch_idx + 1  # a run that is gone on with begins within its epoch
-        self._images = 0
+        self._first = self._images = 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

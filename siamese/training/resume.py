@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from siamese.config.schema import NOT_SCIENTIFIC, SPANS, Config, is_scientific
 from siamese.config.trust import refuse_strangers
@@ -15,7 +17,8 @@ from siamese.config.validate import flatten, to_dict, validate
 from siamese.config.words import pasteable
 from siamese.errors import ConfigError, RunError
 from siamese.paths import CONF, near, shown
-from siamese.runs.read import read_config, read_overrides, read_status
+from siamese.runs.checkpoint import resumable
+from siamese.runs.read import read_config, read_overrides, require_places, status_if_readable
 
 EPOCHS = "trainer.max_epochs"
 
@@ -30,13 +33,13 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
 
     Raises:
         ConfigError: when the directory is no run, was written by a newer version, has completed its
-            epochs, or the command line changes what the run computes.
+            epochs, lacks what it needs to go on, or the command line changes what the run computes.
     """
     run = Path(str(resume))
     own = read_config(run, f"resume={run}")
     said = [word for word in words if not word.startswith("resume=")]
     asked = _changes_asked(run, said)
-    own_values = flatten(to_dict(own))
+    own_values, epochs = flatten(to_dict(own)), own.trainer.max_epochs
     for key, value in asked.items():
         if not is_scientific(key) or own_values.get(key) == value:
             continue
@@ -45,12 +48,12 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
                 f"{key}={value}: resume cannot change what the run computes (it has {key}={own_values.get(key)}); "
                 f"only {EPOCHS} and {', '.join(NOT_SCIENTIFIC)} may change"
             )
-        if not isinstance(value, int) or value < own.trainer.max_epochs:
-            raise ConfigError(f"{key}={value}: resume may raise it above {own.trainer.max_epochs}, not lower it")
+        if not isinstance(value, int) or value < epochs:
+            raise ConfigError(f"{key}={value}: resume may raise it above {epochs}, not lower it")
         spanning = [k for k in SPANS if k in own.scheduler and own.scheduler[k] is None]
         if spanning:
             raise ConfigError(
-                f"{key}={value}: the learning rate follows scheduler.{spanning[0]} over the {own.trainer.max_epochs} "
+                f"{key}={value}: the learning rate follows scheduler.{spanning[0]} over the {epochs} "
                 "epochs that the run began with; a longer schedule is another run"
             )
     nested = OmegaConf.create(to_dict(own))
@@ -61,25 +64,26 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
     refuse_strangers(
         own, [config.trust, *typed], config_dirs, f"{shown('train')} {pasteable(('resume', near(run)))} trust="
     )
-    if read_status(run).get("state") == "completed" and config.trainer.max_epochs <= own.trainer.max_epochs:
-        raise ConfigError(
-            f"resume={run}: the run has completed its {own.trainer.max_epochs} epochs; raise {EPOCHS} to go on"
-        )
+    try:
+        require_places(run)
+        trained = resumable(run)
+    except RunError as error:
+        raise ConfigError(f"resume={run}: {error}") from None
+    completed = status_if_readable(run).get("state") == "completed" and (trained or epochs) >= epochs
+    if completed and config.trainer.max_epochs <= epochs:
+        raise ConfigError(f"resume={run}: the run has completed its {epochs} epochs; raise {EPOCHS} to go on")
     return config
 
 
 def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
     """What the command line says besides ``resume=``: the keys in which composing the run's first
     command differs from composing it with the words ``said`` added."""
-    if not said:
-        return {}
+    if all(map(_is_plain, said)):
+        return flatten({key: value for word in said for key, value in [_parsed(word)]})
     try:
         first = read_overrides(run)
     except RunError as error:
         raise ConfigError(f"resume={run}: {error}") from None
-
-    if all(map(_is_plain, said)):
-        return flatten({key: value for word in said for key, value in [_parsed(word)]})
 
     from hydra import compose  # a twentieth of a second that other commands need not wait
 
@@ -88,7 +92,11 @@ def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:
         config.name = ""  # made of Hydra's choices, and no science
         return flatten(OmegaConf.to_container(config, resolve=True))
 
-    before, after = composed(first), composed([*first, *said])
+    try:
+        before = composed(first)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"resume={run}: {run / '.hydra' / 'overrides.yaml'}: {str(error).splitlines()[0]}") from None
+    after = composed([*first, *said])
     return {key: value for key, value in after.items() if key not in before or before[key] != value}
 
 

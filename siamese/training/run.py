@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from siamese.config.schema import Config
 from siamese.config.trust import resume_words
 from siamese.config.words import pasteable
-from siamese.data import load
+from siamese.data import SiameseData, load
 from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.evaluator.evaluate import Entries, entry, evaluate
 from siamese.evaluator.report import FILE_ONLY, draw, tell
@@ -29,9 +29,12 @@ from siamese.training.build import build, device_facts, make_callbacks, make_tra
 from siamese.training.check import Command, checked
 from siamese.training.evaluation import embedded_parts, evaluate_pairs
 from siamese.training.loggers import Logs
+from siamese.training.module import SiameseModule
 from siamese.training.preflight import check_same_data, preflight_with_images
+from siamese.training.recorder import Recorder
 from siamese.training.roles import follows, lead
 from siamese.training.samples import measure_samples, show_samples
+from siamese.training.settle import settle
 from siamese.training.signals import StopRequest
 
 log = logging.getLogger(__name__)
@@ -64,8 +67,11 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     recorder, callbacks = make_callbacks(config, run, stop)
     trainer = make_trainer(config, run.path, callbacks)
     preflight_with_images(config, module, data)
+    start = newest(run.checkpoints) if resuming else None
     if resuming:
         check_same_data(run, data)
+        if not follows():
+            settle(run, start, module, data, config.trainer.max_epochs)
         run.resume(config)
     elif not follows():
         show_samples(run, data)
@@ -75,16 +81,21 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     trainer.logger = logs.open()
     log.info("%s", near(run.path))
     log.info("%s", statement(config, data.kind, module.objective, trainer.world_size))
-    start = newest(run.checkpoints) if resuming else None
     if resuming:
         log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
     if config.device.devices > 1:
         lead()
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
-    if follows():
-        return
+    if not follows():
+        _conclude(config, run, module, data, recorder, logs)
+
+
+def _conclude(
+    config: Config, run: RunDirectory, module: SiameseModule, data: SiameseData, recorder: Recorder, logs: Logs
+) -> None:
+    """Measure the best checkpoint, draw what there is to see, and say what it is worth."""
     run.status("running")
-    epoch = restore(module, run.checkpoints / "best.ckpt")
+    epoch = restore(module, run.checkpoints / "best.ckpt", run_id=run.run_id)
     trainer = make_trainer(config, run.path, [])
     summary, notes = evaluate(run, embedded_parts(module, data, trainer), config.evaluation, epoch)
     if data.kind.verifies_pairs:
@@ -102,13 +113,14 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
 
 
 def _training_entries(run: RunDirectory, objective: Objective) -> Entries:
-    """The losses of the last epoch as entries of summary.json."""
-    last = run.history()[-1]
+    """The losses of the last epoch as entries of summary.json; none where its row is gone, as was said before."""
+    rows = run.history()
+    last = rows[-1] if rows else {}
     found = {}
     for name in ("loss", *objective.terms):
         depends = {"loss": objective.batch_dependent, "koleo": True}.get(name, objective.base_depends)
-        value = float(last[f"train/{name}"])
-        found[f"train/{name}"] = entry(value, "train", int(last["epoch"]), "min", bool(depends))
+        if value := last.get(f"train/{name}"):
+            found[f"train/{name}"] = entry(float(value), "train", int(last["epoch"]), "min", bool(depends))
     return found
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from siamese.data import SiameseData
+from siamese.runs.arrays import read_arrays
 from siamese.runs.directory import RunDirectory
 from siamese.training.module import SiameseModule
 
@@ -29,8 +30,7 @@ def show_samples(run: RunDirectory, data: SiameseData) -> None:
 
 def measure_samples(run: RunDirectory, module: SiameseModule) -> None:
     """Note how far apart the best checkpoint puts the images of the triplets that are shown."""
-    with np.load(run.path / "arrays" / "samples.npz", allow_pickle=False) as stored:
-        samples = dict(stored)
+    samples = read_arrays(run.path / "arrays" / "samples.npz")
     if "triplet_images" not in samples:
         return
     images = torch.from_numpy(samples["triplet_images"]).to(module.device)

@@ -115,7 +115,7 @@ def test_the_gallery_shows_the_same_queries_whatever_embeds_them(finished: Path)
         assert [place[image] for image in neighbours] == others
         assert np.allclose(scores, cosines[q][others], atol=1e-6)
         assert np.array_equal(labels, stored["labels"][others])
-    images = load(Data(source="digits"), 0)
+    images = load(Data(source={"_target_": "siamese.data.digits"}), 0)
     known = {image: images.images[i].numpy() for i, image in enumerate(images.ids)}
     assert all(np.array_equal(shown["query_images"][i], known[q]) for i, q in enumerate(shown["query_ids"]))
     assert np.array_equal(shown["neighbour_images"][3, 5], known[shown["neighbour_ids"][3, 5]])
@@ -213,7 +213,9 @@ def test_other_images_are_measured_by_their_embeddings(cli: Cli, run: Path, tmp_
     net = conv_small([0.5] * 3, [0.5] * 3, width=4).eval()
     weights = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     net.load_state_dict({k.removeprefix("net."): v for k, v in weights.items()})
-    images = load(Data("image_folder", str(folder), cache_dir=str(tmp_path / "siamese")), 0).images
+    images = load(
+        Data({"_target_": "siamese.data.image_folder"}, str(folder), cache_dir=str(tmp_path / "siamese")), 0
+    ).images
     assert np.allclose(stored["embeddings"], net(images).detach().numpy(), atol=1e-5)
     assert (tmp_path / "out" / "figures" / "gallery_test.png").exists()
 

@@ -22,9 +22,10 @@ import torch
 from support.forkserver import ForkServer
 
 from siamese.errors import RunError
+from siamese.runs.checkpoint import newest
 from siamese.runs.directory import RunDirectory
 from siamese.runs.files import TEMPORARY, atomic
-from siamese.training.checkpoints import newest, random_state, restore_random_state
+from siamese.training.random_state import random_state, restore_random_state
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}

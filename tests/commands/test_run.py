@@ -111,7 +111,9 @@ def test_the_terminal_says_what_is_optimised_and_where_results_are(run: Path) ->
     text = (run.parent / "terminal.txt").read_text()
     assert "micro-batch 16 triplets × window 1 × 1 device = 16 triplets a step; KoLeo sees 48 embeddings" in text
     assert "epoch 2/2" in text
-    assert "best checkpoint, epoch" in text
+    assert "of 2, by val/auc, after" in text
+    assert "recall_at_1" in text
+    assert "--table  # every measure" in text
     assert str(run) in text
     log = (run / "train.log").read_text()
     assert all(line.strip() in log for line in text.splitlines() if line.strip())

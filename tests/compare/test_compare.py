@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from support.processes import ROOT
 from support.synthetic_runs import write_run
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import compare as command  # noqa: E402
-from siamese.compare.comparison import Options, compare  # noqa: E402
-from siamese.compare.grouping import parse_condition  # noqa: E402
-from siamese.compare.reading import LeftOut, Run, find_runs, read_run  # noqa: E402
-from siamese.compare.statistics import seeds_needed  # noqa: E402
-from siamese.errors import ConfigError  # noqa: E402
+from siamese.commands import compare as command
+from siamese.compare.comparison import Options, compare
+from siamese.compare.grouping import parse_condition
+from siamese.compare.settings import settings_of
+from siamese.compare.statistics import seeds_needed
+from siamese.errors import ConfigError
+from siamese.runs.find import find_runs
+from siamese.runs.run import LeftOut, Run, read_run
 
 FOLDS = {0.0: (0.9135, 0.9210, 0.9165, 0.9239, 0.9215), 0.1: (0.9149, 0.9136, 0.9235, 0.9251, 0.9111)}
 BATCH, WINDOW, KOLEO = "data.batch_size", "trainer.accumulate_grad_batches", "loss.koleo_weight"
@@ -72,7 +72,7 @@ def test_incomplete_runs_are_left_out_with_the_reason(tmp_path):
     os.utime(tmp_path / "running" / "status.json", (0, 0))
     assert " h: killed?" in reason(tmp_path / "running")
     write_run(tmp_path / "newer", manifest={"schema_version": 2})
-    assert reason(tmp_path / "newer") == "schema version 2; this reads version 1"
+    assert reason(tmp_path / "newer") == "manifest.json: its schema_version is 2; this program reads up to 1"
     write_run(tmp_path / "early").joinpath("manifest.json").unlink()
     assert reason(tmp_path / "early").startswith("manifest.json: not found")
     write_run(tmp_path / "no_summary").joinpath("summary.json").unlink()
@@ -157,10 +157,10 @@ def test_the_effective_batch_counts_window_and_devices(tmp_path):
     settings = {BATCH: 16, WINDOW: 8, "device.devices": 2}
     found = read_run(write_run(tmp_path / "run", settings))
     assert isinstance(found, Run)
-    assert found.settings["effective_batch"] == 256
+    assert settings_of(found)["effective_batch"] == 256
     found = read_run(write_run(tmp_path / "other", settings | {WINDOW: None}))
     assert isinstance(found, Run)
-    assert found.settings["effective_batch"] is None
+    assert settings_of(found)["effective_batch"] is None
 
 
 def test_the_seed_never_tells_groups_apart_whatever_runs_are_paired_by(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -14,11 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from support.processes import ROOT, Cli
 
-from siamese.commands.guard import job_config
-from siamese.config.schema import CHECKS, Config, is_scientific, schema
+from siamese.config.schema import KEYS, RANGES, TYPES, Config, defaults, is_scientific
 from siamese.config.targets import check_targets
 from siamese.config.validate import flatten, to_dict, validate
 from siamese.errors import ConfigError
+from siamese.training.check import job_config
 
 OPTIONS = sorted(
     (file.parent.name, file.stem)
@@ -57,18 +56,19 @@ def test_every_option_composes_validates_and_fits_its_target(group: str, option:
 
 
 def test_there_is_an_option_of_every_documented_group() -> None:
-    documented = (
-        "data model loss optimizer scheduler device trainer callbacks logger experiment debug accumulation sweep"
-    )
+    documented = "data batches model loss optimizer scheduler device logger experiment debug accumulation sweep"
     assert set(documented.split()) <= {group for group, _ in OPTIONS}
 
 
 def test_the_command_line_reaches_the_configuration() -> None:
     config = validate(composed("loss=triplet_koleo", "trainer.accumulate_grad_batches=8", "seed=0"))
-    assert config.loss["koleo_weight"] == 0.1
+    assert config.objective.koleo_weight == 0.1
+    assert config.loss.keys() == {"_target_", "margin", "batches", "miner"}
+    assert to_dict(config)["loss"]["koleo_weight"] == 0.1
     assert config.trainer.accumulate_grad_batches == 8
     assert config.seed == 0
-    assert config.data.source == "cifar10"
+    assert config.data.source == {"_target_": "siamese.data.cifar10"}
+    assert config.data.source_name == "cifar10"
 
 
 def test_a_validated_configuration_cannot_be_changed() -> None:
@@ -84,10 +84,10 @@ def test_validation_of_the_resolved_copy_gives_the_same_configuration() -> None:
 
 
 def test_each_range_belongs_to_a_key_that_exists() -> None:
-    keys = set(schema())
+    keys = set(TYPES)
     for file in (ROOT / "conf").glob("*/*.yaml"):
         keys |= {f"{file.parent.name}.{key}" for key in yaml.safe_load(file.read_text()) or {}}
-    assert set(CHECKS) <= keys
+    assert set(RANGES) <= keys
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,46 @@ def test_flatten_and_scientific_keys() -> None:
     assert not is_scientific("callbacks.checkpoint_every")
 
 
-def test_defaults_of_the_schema_are_those_of_the_files() -> None:
-    """A key that a YAML leaves out must not mean something else than the YAML says."""
-    written: dict[str, Any] = flatten(to_dict(validate(composed())))
+DEFAULTS = {
+    "data.augment.flip": True,
+    "accumulation.rescale_last_window": True,
+    "callbacks.progress_bar": True,
+    "figures.draw": True,
+    "sweep.isolate": True,
+    "sweep.fail_fast": False,
+    "device.channels_last": True,
+    "trainer.deterministic": False,
+    "trainer.detect_anomaly": False,
+    "data.download": False,
+    "seed": 0,
+}
+
+
+def test_what_is_on_and_off_by_default() -> None:
     bare = flatten(to_dict(Config()))
-    for key, value in bare.items():
-        if key in written and not key.startswith(("name", "data.root", "data.mean", "data.std", "device")):
-            assert written[key] == value or not value, key
+    for key, value in DEFAULTS.items():
+        assert KEYS[key].default is value, key
+        assert bare[key] is value, key
+        assert type(value) is bool or key == "seed"
+    assert {key for key, found in KEYS.items() if type(found.default) is bool} == DEFAULTS.keys() - {"seed"}
+
+
+def test_a_configuration_begins_with_the_defaults_of_the_schema() -> None:
+    assert flatten(defaults()) == {
+        key: value for key, value in flatten(to_dict(Config())).items() if key != "scheduler"
+    } | {"loss.miner": None, "scheduler.interval": "epoch"}
+
+
+def test_no_option_repeats_a_default() -> None:
+    """A default stands on its field of the schema, and nowhere else."""
+    bare = flatten(defaults())
+    for file in sorted((ROOT / "conf").glob("*/*.yaml")):
+        group = file.parent.name
+        if group in ("experiment", "sweep", "search", "debug", "hydra"):  # say all that makes them what they are
+            continue
+        for key, value in flatten(yaml.safe_load(file.read_text()), group).items():
+            if key in KEYS and key not in ("device.accelerator", "accumulation.mode"):  # what tells options apart
+                assert bare[key] != value, f"{file.name}: {key}={value}"
 
 
 def test_help_and_cfg_answer(train_cli: Cli, tmp_path: Path) -> None:
@@ -158,6 +191,6 @@ def test_the_command_line_does_not_import_torch_before_it_must(train_cli: Cli) -
     import subprocess
     import sys
 
-    code = "import sys, train, siamese.config, siamese.artifacts; print('torch' in sys.modules)"
+    code = "import sys, train, siamese.commands.guard, siamese.compare; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -11,38 +11,40 @@ import torch
 from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from siamese.data.batches.class_groups import class_groups
 from support.images import toy_images
 from support.processes import ROOT
 
-from siamese.config.schema import Batches, Config, Data
+from siamese.config.schema import Config, Data
 from siamese.config.validate import validate
 from siamese.data import LabelledImages, SiameseData, load
 from siamese.data.batch import Batch
+from siamese.data.batches import Balanced, Kind, Magnet, Pairs, Triplets, Views
+from siamese.data.batches.balanced import class_groups
 from siamese.data.tuples import consecutive_pairs
 from siamese.errors import ConfigError, Interrupted
 from siamese.losses import ContrastiveLoss, KoLeo, Objective
 from siamese.runs.directory import RunDirectory
 from siamese.training.accumulation import statement
-from siamese.training.build import build, make_trainer
+from siamese.training.build import build, make_kind, make_trainer, split_data
+from siamese.training.check import Command, check
 from siamese.training.checkpoints import Checkpoints
 from siamese.training.signals import StopRequest
 
 KINDS = {
-    "triplets": (Batches("triplets"), "resampled"),
-    "pairs": (Batches("pairs"), "article"),
-    "pairs drawn once": (Batches("pairs"), "fixed"),
-    "pairs drawn anew": (Batches("pairs"), "resampled"),
-    "balanced": (Batches("balanced", images_per_class=3), "article"),
-    "views": (Batches("views"), "article"),
+    "triplets": (Triplets(), "resampled"),
+    "pairs": (Pairs(), "article"),
+    "pairs drawn once": (Pairs(), "fixed"),
+    "pairs drawn anew": (Pairs(), "resampled"),
+    "balanced": (Balanced(3), "article"),
+    "views": (Views(), "article"),
 }
-TOY = Data(source="toy", negatives_per_class=None, val_fraction=0.2)
+TOY = Data(negatives_per_class=None, val_fraction=0.2)
 SOURCE = toy_images([20, 23, 30, 21], size=6)
 
 
 def toy(kind: str, batch_size: int, seed: int = 0) -> SiameseData:
     batches, formed = KINDS[kind]
-    data = dataclasses.replace(TOY, batch_size=batch_size * (batches.images_per_class or 1), triplets=formed)
+    data = dataclasses.replace(TOY, batch_size=batch_size * batches.counted, triplets=formed)
     return SiameseData(SOURCE, data, seed, batches)
 
 
@@ -186,7 +188,7 @@ def test_class_groups_come_in_many_orders() -> None:
 
 
 def test_a_balanced_batch_has_m_images_of_each_of_p_classes_always() -> None:
-    batches = Batches("balanced", images_per_class=4)
+    batches = Balanced(4)
     data = SiameseData(SOURCE, dataclasses.replace(TOY, batch_size=12), 0, batches)
     for batch in data.loader:
         assert batch.tuples is None
@@ -262,7 +264,7 @@ STOPPED = {
 def fitted(config: Config, source: LabelledImages, where: Path, stop_after: int | None, resume: bool = False) -> dict:
     """The state after a fit of ``config``, which a signal stops after so many micro-batches."""
     torch.manual_seed(config.seed)
-    data = SiameseData(source, config.data, config.seed, config.batches)
+    data = split_data(config, source)
     module = build(config, data)
     run = RunDirectory(where)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -288,7 +290,7 @@ def test_a_fit_that_was_stopped_ends_with_the_weights_of_one_that_was_not(kind: 
     config = configured(*SMALL, *STOPPED[kind])
     source = load(config.data, config.seed)
     expected = fitted(config, source, tmp_path / "whole", None)
-    length = len(SiameseData(source, config.data, config.seed, config.batches).loader)
+    length = len(split_data(config, source).loader)
     assert length >= 6
     stops = (2, length // 2, length + 1) if kind == "magnet" else (length + 2,)  # within, at and after a refresh
     for after in stops:
@@ -315,26 +317,29 @@ def test_a_fit_that_was_stopped_ends_with_the_weights_of_one_that_was_not(kind: 
 )
 def test_the_first_line_names_what_a_step_sees(words: str, says: str) -> None:
     config = configured("loss=contrastive", *words.split())
-    objective = Objective("contrastive", ContrastiveLoss(), KoLeo(), config.loss["koleo_weight"])
-    assert says in statement(config, objective, 1)
+    objective = Objective("contrastive", ContrastiveLoss(), KoLeo(), config.objective.koleo_weight)
+    assert says in statement(config, make_kind(config), objective, 1)
 
 
 WRONG = {
-    "batches.kind=duos": ("batches.kind=duos", "one of triplets, pairs, balanced"),
-    "batches.images_per_class=4": ("batches.images_per_class=4", "batches.kind=triplets does not use it"),
-    "batches=balanced batches.images_per_class=null": ("batches.images_per_class=null", "expected a number"),
-    "batches=balanced batches.images_per_class=7": ("data.batch_size=64", "multiple of batches.images_per_class=7"),
+    "batches._target_=siamese.data.batches.Duos": ("batches._target_=siamese.data.batches.Duos", "cannot be imported"),
+    "batches._target_=siamese.losses.KoLeo": ("batches._target_=siamese.losses.KoLeo", "batches.Kind, found KoLeo"),
+    "+batches.images_per_class=4": ("'batches.images_per_class'", "Triplets takes no arguments"),
+    "batches=balanced batches.images_per_class=null": ("batches.images_per_class=null", "expected int"),
+    "batches=balanced batches.images_per_class=7": ("data.batch_size=64", "multiple of 7"),
     "batches=balanced data.batch_size=8": ("data.batch_size=8", "at least 16"),
-    "batches=magnet data.batch_size=12": ("data.batch_size=12", "multiple of batches.images_per_cluster=8"),
-    "batches=pairs data.split=article": ("batches.kind=pairs", "expected batches=triplets"),
-    "batches=pairs loss.koleo_over=anchors": ("loss.koleo_over=anchors", "batches.kind=pairs"),
+    "batches=magnet data.batch_size=12": ("data.batch_size=12", "multiple of 8"),
+    "batches=pairs data.split=article": ("batches=pairs", "expected batches=triplets"),
+    "batches=pairs loss.koleo_over=anchors": ("loss.koleo_over=anchors", "batches=pairs"),
 }
 
 
 @pytest.mark.parametrize("words", WRONG)
 def test_batches_that_cannot_be_are_refused_in_one_line(words: str) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        composed = compose("train", ["name=test", "device=cpu", "model=conv_small", *words.split()])
     with pytest.raises(ConfigError) as raised:
-        configured(*words.split())
+        check(Command(composed), Path())
     assert len(str(raised.value).splitlines()) == 1
     for part in WRONG[words]:
         assert part in str(raised.value)
@@ -343,15 +348,15 @@ def test_batches_that_cannot_be_are_refused_in_one_line(words: str) -> None:
 @pytest.mark.parametrize(
     ("batches", "size", "says"),
     [
-        (Batches("balanced", images_per_class=2), 10, "holds 5 classes; expected at most the 4 there are"),
-        (Batches("balanced", images_per_class=20), 40, "class 'class0' has only 14 training images"),
-        (Batches("magnet", None, 2, 4, 2), 32, "holds 8 clusters; expected at most 7"),
-        (Batches("magnet", None, 16, 4, 2), 8, "batches.clusters_per_class=16: class 'class0' has only 14"),
-        (Batches("magnet", None, 2, 4, 50), 8, "batches.refreshes=50: an epoch has only"),
-        (Batches("pairs"), 500, "data.batch_size=500: the training split has only"),
-        (Batches("views"), 500, "data.batch_size=500: the training split has only 68 images"),
+        (Balanced(2), 10, "holds 5 classes; expected at most the 4 there are"),
+        (Balanced(20), 40, "class 'class0' has only 14 training images"),
+        (Magnet(2, 4, 2), 32, "holds 8 clusters; expected at most 7"),
+        (Magnet(16, 4, 2), 8, "batches.clusters_per_class=16: class 'class0' has only 14"),
+        (Magnet(2, 4, 50), 8, "batches.refreshes=50: an epoch has only"),
+        (Pairs(), 500, "data.batch_size=500: the training split has only"),
+        (Views(), 500, "data.batch_size=500: the training split has only 68 images"),
     ],
 )
-def test_groups_that_the_data_cannot_fill_are_refused(batches: Batches, size: int, says: str) -> None:
+def test_groups_that_the_data_cannot_fill_are_refused(batches: Kind, size: int, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         SiameseData(SOURCE, dataclasses.replace(TOY, batch_size=size), 0, batches)

@@ -257,28 +257,28 @@ def test_measured_moments_are_those_of_the_training_images() -> None:
 
 
 def test_digits_have_a_fixed_stratified_test_part() -> None:
-    source = load(Data(source="digits"), 0)
+    source = load(Data(source={"_target_": "siamese.data.digits"}), 0)
     assert source.images.shape == (1797, 3, 32, 32)
     assert source.images.dtype == torch.uint8
     assert len(source.class_names) == 10
     per_class = np.bincount(source.labels[source.is_test])
     assert per_class.min() >= 34
-    assert np.array_equal(source.is_test, load(Data(source="digits"), 5).is_test)
+    assert np.array_equal(source.is_test, load(Data(source={"_target_": "siamese.data.digits"}), 5).is_test)
 
 
 def test_a_subset_is_stratified_seeded_and_leaves_the_test_part() -> None:
-    full = load(Data(source="digits"), 0)
-    some = load(Data(source="digits", images_per_class=7), 0)
+    full = load(Data(source={"_target_": "siamese.data.digits"}), 0)
+    some = load(Data(source={"_target_": "siamese.data.digits"}, images_per_class=7), 0)
     assert np.bincount(some.labels[~some.is_test]).tolist() == [7] * 10
     assert np.array_equal(some.ids[some.is_test], full.ids[full.is_test])
     assert set(some.ids) <= set(full.ids)
     where = np.searchsorted(full.ids, some.ids)
     assert torch.equal(some.images, full.images[where])
-    assert set(some.ids) != set(load(Data(source="digits", images_per_class=7), 1).ids)
+    assert set(some.ids) != set(load(Data(source={"_target_": "siamese.data.digits"}, images_per_class=7), 1).ids)
 
 
 def folder(root: Path, cache: Path, size: int = 16) -> Data:
-    return Data(source="image_folder", root=str(root), cache_dir=str(cache), image_size=size)
+    return Data(source={"_target_": "siamese.data.image_folder"}, root=str(root), cache_dir=str(cache), image_size=size)
 
 
 def test_an_image_folder_is_read_resized_and_cached(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_the_official_archive_is_verified_and_read_in_order(tmp_path: Path, monk
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
     meta = {"filename": "batches.meta", "key": "label_names", "md5": md5["batches.meta"]}
     monkeypatch.setattr(CIFAR10, "meta", meta)
-    source = load(Data(source="cifar10", root=str(tmp_path / "data"), download=True), 0)
+    source = load(Data(source={"_target_": "siamese.data.cifar10"}, root=str(tmp_path / "data"), download=True), 0)
     assert source.images.shape == (120, 3, 32, 32)
     assert source.is_test.tolist() == [False] * 100 + [True] * 20
     assert source.ids[0] == "train/00000"

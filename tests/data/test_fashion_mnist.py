@@ -17,17 +17,18 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from siamese.evaluation.verification_of_pairs import pair_verification
 from sklearn.metrics import roc_auc_score
 from support.processes import ROOT
 from torchvision.datasets import FashionMNIST
 
-from siamese.commands.guard import job_config
 from siamese.config.schema import Data
+from siamese.config.targets import find_target
 from siamese.config.validate import validate
 from siamese.data import load
 from siamese.data.sources import fashion_mnist
 from siamese.errors import ConfigError, RunError
+from siamese.evaluation.given_pairs import pair_verification
+from siamese.training.check import Command, job_config
 from siamese.training.run import train
 
 OFFICIAL = {
@@ -75,7 +76,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
 
 
 def read(folder: Path, **changes: Any) -> Data:
-    return dataclasses.replace(Data(source="fashion_mnist", root=str(folder), image_size=28, download=False), **changes)
+    return dataclasses.replace(
+        Data(source={"_target_": "siamese.data.fashion_mnist"}, root=str(folder), image_size=28, download=False),
+        **changes,
+    )
 
 
 # -- the files -------------------------------------------------------------------------------------
@@ -194,7 +198,7 @@ def trained(where: Path, *words: str) -> dict[str, dict[str, float]]:
         config = compose("train", [*words, f"hydra.run.dir={where}"], return_hydra_config=True)
         config.hydra.runtime.output_dir = str(where)
         HydraConfig.instance().set_config(config)
-        train(job_config(config))
+        train(Command(job_config(config), words), where)
     summary = json.loads((where / "summary.json").read_text())
     assert isinstance(summary, dict)
     return summary
@@ -248,5 +252,5 @@ def test_the_contrastive_experiment_is_kerass() -> None:
 
 
 def test_a_source_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data.source=fashion: expected one of .*did you mean 'fashion_mnist'"):
-        validate({"data": {"source": "fashion"}})
+    with pytest.raises(ConfigError, match=r"data.source._target_=.*did you mean 'siamese.data.fashion_"):
+        find_target("data.source", "siamese.data.fashion_mnits")

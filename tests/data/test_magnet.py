@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from siamese.data.batches.cluster_groups import cluster_groups, impostors
 
+from siamese.data.batches.magnet import cluster_groups, impostors
 from siamese.errors import RunError
 from siamese.losses.magnet import cluster
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 import inspect
 import json
 import re
@@ -20,23 +19,23 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 from pytorch_metric_learning import distances, losses, miners, regularizers
 from support.images import toy_images
 from support.processes import ROOT
 from torch import Tensor, nn
 
-from siamese.commands.guard import job_config
+from siamese.commands import losses as losses_command
 from siamese.config.schema import Config
 from siamese.config.targets import find_target, parameters
+from siamese.config.trust import refuse_strangers
+from siamese.config.validate import validate
 from siamese.data import SiameseData
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective, traits
 from siamese.losses.build import LABELS, NAMED, make_loss
-from siamese.training.build import build, make_trainer
+from siamese.training.build import build, make_kind, make_trainer
+from siamese.training.check import Command, check, job_config
 from siamese.training.module import SiameseModule
-from siamese.training.resume import _refuse_foreign_targets
-from siamese.training.run import check
 
 CLASSES, SIZE = 4, 8
 Tuples = tuple[Tensor, ...] | None
@@ -66,7 +65,7 @@ def composed(*words: str) -> Any:
 
 
 def checked(*words: str) -> Config:
-    return check(composed(*words))
+    return check(Command(composed(*words), words), Path())
 
 
 def made(name: str, *words: str, seed: int = 0) -> nn.Module:
@@ -76,7 +75,7 @@ def made(name: str, *words: str, seed: int = 0) -> nn.Module:
 
 @functools.cache
 def node(*words: str) -> Any:
-    return OmegaConf.to_container(composed(*words).loss)
+    return dict(validate(composed(*words)).loss)
 
 
 def batch(labels: list[int], seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -340,7 +339,7 @@ TOY = ["device=cpu", "data.batch_size=12", "data.triplets=resampled", "data.nega
 
 def toy(*words: str) -> tuple[Config, SiameseData, SiameseModule]:
     config = checked(*TOY, "trainer.max_epochs=2", *words)
-    data = SiameseData(toy_images([30, 30, 30, 30], test=24), _whole(config), config.seed, config.batches)
+    data = SiameseData(toy_images([30, 30, 30, 30], test=24), _whole(config), config.seed, make_kind(config))
     torch.manual_seed(config.seed)
     return config, data, build(config, data)
 
@@ -484,7 +483,7 @@ def test_the_loss_of_validation_is_a_mean_over_batches_of_all_classes() -> None:
         ("loss=cross_batch_memory +loss.loss.neg_margn=2", "did you mean 'loss.loss.neg_margin'"),
         ("loss=cross_batch_memory loss.memory_size=8", "at least the 192 images that it is called with at once"),
         ("loss=arcface loss.weight_regularizer=sparse_centers", "loss.weight_regularizer.centers_per_class"),
-        ("loss=arcface loss.lr=0", "loss.lr=0: expected a number above 0"),
+        ("loss=arcface loss.lr=0", "loss.lr=0.0: expected a number above 0"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(words: str, message: str) -> None:
@@ -501,21 +500,16 @@ def test_classes_that_the_data_has_not_are_refused() -> None:
 
 def test_a_run_directory_cannot_name_what_is_built_inside_a_loss() -> None:
     own = checked("loss=cross_batch_memory")
-    _refuse_foreign_targets(own, [])
+    refuse_strangers(own, [], [], "")
     own.loss["loss"]["distance"] = {"_target_": "os.system", "command": "true"}
     with pytest.raises(ConfigError, match=r"os\.system"):
-        _refuse_foreign_targets(own, [])
+        refuse_strangers(own, [], [], "")
 
 
 def test_the_table_of_losses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = importlib.util.spec_from_file_location("table_of_losses", ROOT / "scripts/losses.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     GlobalHydra.instance().clear()  # the script composes for itself
     monkeypatch.setattr("sys.argv", ["losses.py", "--json"])
-    script.main()
+    losses_command.main()
     told = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in told["losses"]}
     assert rows.keys() == NODES.keys()
@@ -535,10 +529,11 @@ def test_the_table_of_losses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     }
     monkeypatch.setattr("sys.argv", ["losses.py", "supcon", "triplet"])
     monkeypatch.setenv("COLUMNS", "160")
-    script.main()
+    losses_command.main()
     text = capsys.readouterr().out
     assert "Khosla et al. 2020" in text
     assert "temperature=0.1" in text
     monkeypatch.setattr("sys.argv", ["losses.py", "supcom"])
-    with pytest.raises(SystemExit, match="did you mean 'supcon'"):
-        script.main()
+    with pytest.raises(SystemExit):
+        losses_command.main()
+    assert "did you mean 'supcon'" in capsys.readouterr().err

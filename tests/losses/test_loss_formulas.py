@@ -90,9 +90,13 @@ def test_constellation_with_all_negatives_is_n_pair() -> None:
 
 def test_more_negatives_than_a_micro_batch_has_are_refused() -> None:
     node = {"_target_": "siamese.losses.ConstellationLoss", "negatives": 46}
-    try_out(node, "balanced", 48, 16)
+
+    def labels_alone(labels: Tensor) -> tuple[Tensor, None]:
+        return torch.arange(len(labels)), None
+
+    try_out(node, labels_alone, 48, 16)
     with pytest.raises(ConfigError, match=r"^loss.negatives=47: expected at most 46, .* 48 images of a micro-batch$"):
-        try_out({**node, "negatives": 47}, "balanced", 48, 16)
+        try_out({**node, "negatives": 47}, labels_alone, 48, 16)
 
 
 @pytest.mark.parametrize("loss", [TripletLoss(), TripletHardLoss(), TripletSoftLoss(), ContrastiveLoss()])

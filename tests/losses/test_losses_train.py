@@ -16,8 +16,8 @@ from support.processes import ROOT
 
 from siamese.config.schema import Config, Data
 from siamese.config.validate import validate
-from siamese.data import LabelledImages, SiameseData, load
-from siamese.training.build import build, make_trainer
+from siamese.data import LabelledImages, load
+from siamese.training.build import build, make_trainer, split_data
 
 LOSSES = [path.stem for path in sorted((ROOT / "conf/loss").glob("*.yaml"))]
 STEPS = 24
@@ -35,7 +35,7 @@ GAINS = {"intra_pair_variance": 0.02}
 
 @functools.cache
 def digits() -> LabelledImages:
-    return load(Data(source="digits", image_size=16), seed=0)
+    return load(Data(source={"_target_": "siamese.data.digits"}, image_size=16), seed=0)
 
 
 def configured(loss: str) -> Config:
@@ -51,7 +51,7 @@ def configured(loss: str) -> Config:
 def test_a_loss_trains(loss: str, tmp_path: Path) -> None:
     config = configured(loss)
     pl.seed_everything(config.seed, verbose=False)
-    data = SiameseData(digits(), config.data, config.seed, config.batches)
+    data = split_data(config, digits())
     module = build(config, data)
     trainer = make_trainer(config, tmp_path, [])
     trainer.test(module, datamodule=data, verbose=False)

@@ -27,9 +27,9 @@ SEARCH = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from siamese.command_line import errors_in_one_line
-from siamese.sweep.search import Search
-from siamese.sweep.study import read
+from siamese.commands.messages import errors_in_one_line
+from siamese.search.search import Search
+from siamese.search.study_file import read
 with errors_in_one_line():
     search = Search(read(Path(sys.argv[1]), sys.argv[2:]), (sys.executable, "tests/support/fake_train.py"))
     search.run()

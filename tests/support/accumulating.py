@@ -19,7 +19,7 @@ from siamese.config.validate import validate
 from siamese.data import SiameseData
 from siamese.models import EmbeddingNet, conv_small
 from siamese.training.accumulation import Accumulation, Exact
-from siamese.training.build import build
+from siamese.training.build import build, make_kind
 from siamese.training.module import SiameseModule
 from support.images import toy_images
 from support.processes import ROOT
@@ -93,7 +93,7 @@ def make(
     settings = dataclasses.replace(
         asked.data, batch_size=batch_size, val_fraction=0.2, augment=Augment(crop_padding=1, flip=True)
     )
-    data = SiameseData(toy_images([17, 17, 16], seed=seed), settings, seed, asked.batches)
+    data = SiameseData(toy_images([17, 17, 16], seed=seed), settings, seed, make_kind(asked))
     module = build(asked, data)
     torch.manual_seed(seed)
     module.net = EmbeddingNet(Backbone(more), 6, DIMENSION, data.mean, data.std)

@@ -43,9 +43,12 @@ class ForkServer:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def run(self, *argv: object, stdout: Path, stderr: Path, environment: dict[str, str], **end: Any) -> int:
-        """The exit status of ``python ARGV...``, run from the repository's root."""
+    def run(
+        self, *argv: object, stdout: Path, stderr: Path, environment: dict[str, str], cwd: Path = ROOT, **end: Any
+    ) -> int:
+        """The exit status of ``python ARGV...``, run from ``cwd``."""
         order = {"argv": [*map(str, argv)], "stdout": str(stdout), "stderr": str(stderr), "environment": environment}
+        order["cwd"] = str(cwd)
         assert self.process.stdin is not None
         print(json.dumps(order | end), file=self.process.stdin, flush=True)
         return int(self._answer())
@@ -79,13 +82,14 @@ def _become(order: dict[str, Any]) -> None:
             os.dup2(file.fileno(), number)
     os.environ.clear()
     os.environ.update(order["environment"])
-    script = order["argv"][0]
+    os.chdir(order["cwd"])
+    script = str(ROOT / order["argv"][0])
     sys.path[:0] = [
         str((ROOT / script).parent),
         str(ROOT / "tests"),
         *filter(None, os.environ.get("PYTHONPATH", "").split(":")),
     ]
-    sys.argv = order["argv"]
+    sys.argv = [script if order["cwd"] != str(ROOT) else order["argv"][0], *order["argv"][1:]]
     if "place" in order:
         importlib.import_module("support.killer").die_at(
             order["place"], order["nth"], order.get("signal", signal.SIGKILL)

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from support.processes import ROOT
 
-from siamese.commands.guard import job_config
 from siamese.config.schema import is_scientific
 from siamese.config.validate import flatten, validate
+from siamese.config.words import quoted
 from siamese.errors import ConfigError
 from siamese.sweep import sweep as sweeping
-from siamese.sweep.job import quoted
 from siamese.sweep.plan import Plan, digest, plan
+from siamese.training.check import job_config
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from siamese.training.accumulation.window import place
 from support.images import toy_images
 from torch import nn
 
@@ -18,9 +17,9 @@ from siamese.losses import KoLeo, Objective, TripletLoss
 from siamese.models import EmbeddingNet
 from siamese.training.accumulation import Naive
 from siamese.training.module import SiameseModule
+from siamese.training.window import place
 
 DATA = Data(
-    source="toy",
     batch_size=4,
     negatives_per_class=None,
     triplets="fixed",

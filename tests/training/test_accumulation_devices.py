@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import json
 import os
 import signal
@@ -12,26 +11,29 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from pytorch_lightning.callbacks import LambdaCallback
-from siamese.data.kinds_tmp import indices_tuple
-from siamese.training.ranks import embed
 from support.accumulating import Keeper, assert_close, exactly, fit, make, weights
 from support.processes import ROOT, Cli
 
 from siamese.config.validate import validate
-from siamese.data import Layout, SiameseData, load
+from siamese.data import SiameseData, load
 from siamese.data.batch import Batch
+from siamese.data.batches import Triplets
 from siamese.data.loader import RankLoader
+from siamese.losses import KoLeo, Objective, TripletLoss
 from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import release
-from siamese.training.accumulation import Exact, GradientMeter
+from siamese.training.accumulation import Exact
 from siamese.training.build import build, make_trainer
 from siamese.training.checkpoints import Checkpoints
+from siamese.training.gradient_study.meter import GradientMeter
+from siamese.training.learner import Learner
 from siamese.training.recorder import Recorder
 from siamese.training.signals import StopRequest
 
@@ -133,10 +135,11 @@ def test_each_process_has_dropout_of_its_own_the_same_in_both_passes(train_cli: 
 
 def test_what_a_loss_draws_after_the_network_is_common_to_all_ranks() -> None:
     def rank(number: int, world: int = 2) -> list[torch.Tensor]:
-        trainer = SimpleNamespace(world_size=world, global_rank=number)
-        module = SimpleNamespace(trainer=trainer, device=torch.device("cpu"), net=torch.nn.Dropout())
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        trainer: Any = SimpleNamespace(world_size=world, global_rank=number, strategy=strategy)
+        learner = Learner(torch.nn.Dropout(), Objective("x", TripletLoss(), KoLeo(), 0.0), Triplets().layout, trainer)
         torch.manual_seed(0)
-        return [embed(module, torch.ones(64)), torch.rand(3), embed(module, torch.ones(64)), torch.rand(3)]
+        return [learner.embed(torch.ones(64)), torch.rand(3), learner.embed(torch.ones(64)), torch.rand(3)]
 
     one, other = rank(0), rank(1)
     for place in (1, 3):
@@ -172,7 +175,7 @@ def test_exact_synchronises_gradients_once_a_step(tmp_path: Path, monkeypatch: p
 
 def test_the_ranks_parts_are_the_micro_batch() -> None:
     """11 items over 3 ranks: 3, 4 and 4, each item whole and on one rank."""
-    layout, count = Layout(3, functools.partial(indices_tuple, "triplets")), 11
+    layout, count = Triplets().layout, 11
     rows = torch.arange(3 * count)
     batch = Batch(rows, rows % 5, None, torch.rand(3 * count, 3))
     parts = [next(iter(RankLoader([batch], layout, rank, 3))) for rank in range(3)]

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective
 from siamese.training.accumulation import Exact, Naive
+from siamese.training.build import make_kind
 from siamese.training.gradient_study.gradients import compare
 from siamese.training.module import SiameseModule
 
@@ -59,7 +60,7 @@ def test_every_loss_descends_as_one_large_batch(loss: str, tmp_path: Path) -> No
     """35 triplets an epoch are a window of 5 and a short one of 4 micro-batches, the last of 3 triplets. A loss
     that is added to conf/loss is tested here by that alone."""
     words = (f"loss={loss}", "loss.koleo_weight=0.1", *SMOOTH.get(loss, ()))
-    if config(*words).batches.kind == "balanced":
+    if make_kind(config(*words)).form == "balanced":
         assert_first_step_written_out(words, tmp_path)
         return
     one = exactly(*words, batch_size=4, window=5, where=tmp_path)

@@ -12,10 +12,10 @@ from support.accumulating import Stop, assert_close, config, first_window, fit, 
 from siamese.losses import BatchAllTripletLoss, KoLeo, References
 from siamese.losses.references import beside
 from siamese.training.accumulation import Exact, Memory, Naive
-from siamese.training.build import accumulation
+from siamese.training.build import accumulation, make_kind
 from siamese.training.gradient_study.gradients import compare
 from siamese.training.module import SiameseModule
-from siamese.training.preflight import check_memory
+from siamese.training.preflight import _check_memory
 
 
 def flat(gradients: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -135,7 +135,7 @@ def test_the_configuration_makes_the_mode() -> None:
         ),
     ):
         asked = config(*words)
-        check_memory(asked)
+        _check_memory(asked, make_kind(asked))
         mode = accumulation(asked)
         assert type(mode) is kind
         assert {name: getattr(mode, name) for name in has} == has

@@ -10,9 +10,11 @@ import torch
 from support.accumulating import NoisyState, fit, make, weights
 from torch import nn
 
+from siamese.data.batches import Triplets
 from siamese.losses import KoLeo, Objective, TripletLoss
-from siamese.training.accumulation import Exact, GradientMeter, Memory, Naive, statement
+from siamese.training.accumulation import Exact, Memory, Naive, statement
 from siamese.training.gradient_study.gradients import compare
+from siamese.training.gradient_study.meter import GradientMeter
 
 MODES = {"naive": Naive, "exact": Exact, "memory": lambda: Memory("persistent", 30)}
 
@@ -90,6 +92,6 @@ def test_a_line_says_what_a_step_sees() -> None:
         ),
         (words, plain, ""),
     ):
-        assert statement(config(*asked), objective, 1) == start + end
-    exact = statement(config(*words, "accumulation=exact"), koleo, 2)
+        assert statement(config(*asked), Triplets(), objective, 1) == start + end
+    exact = statement(config(*words, "accumulation=exact"), Triplets(), koleo, 2)
     assert exact == "micro-batch 64 triplets × window 8 × 2 devices = 1024 triplets a step; KoLeo sees 3072 embeddings"

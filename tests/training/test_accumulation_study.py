@@ -18,8 +18,8 @@ from siamese.training.gradient_study.study import mean
 
 WORDS = (
     "loss=triplet_koleo data=digits data.images_per_class=20 data.batch_size=8 trainer.accumulate_grad_batches=2 "
-    "model=conv_small model._target_=support.accumulating.plain_net model.embedding_dim=6 optimizer=sgd optimizer.lr=0.1 "
-    "trainer.max_epochs=2 device=cpu device.precision=64-true"
+    "model=conv_small model._target_=support.accumulating.plain_net model.embedding_dim=6 "
+    "optimizer=sgd optimizer.lr=0.1 trainer.max_epochs=2 device=cpu device.precision=64-true"
 ).split()
 
 

@@ -28,7 +28,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from wandb.proto.wandb_internal_pb2 import Record
 
-from siamese.commands.guard import job_config
 from siamese.config.schema import Config
 from siamese.config.validate import flatten, validate
 from siamese.data import load
@@ -36,8 +35,9 @@ from siamese.errors import ConfigError, RunError
 from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import release
 from siamese.runs.read import read_metrics
+from siamese.training.check import Command, check, job_config
 from siamese.training.loggers import Logs, MLflow
-from siamese.training.run import check, train
+from siamese.training.run import train
 
 QUICK = (
     "data=digits",
@@ -232,7 +232,7 @@ def test_figures_are_logged_in_their_shape(logged: tuple[Path, Logged]) -> None:
 
 def test_a_run_reaches_its_logger(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    train(composed(*QUICK, "logger=tensorboard", "trainer.max_epochs=1", run=run))
+    train(Command(composed(*QUICK, "logger=tensorboard", "trainer.max_epochs=1", run=run)), run)
     found, rows = tensorboard(run), read_metrics(run / "metrics.csv")
     for column in ("val/auc", "val/koleo", "train/koleo", "lr"):
         expected = {int(row["step"]): float(row[column]) for row in rows if row[column]}
@@ -281,12 +281,12 @@ def test_one_store_gathers_runs(begun: RunDirectory, tmp_path: Path) -> None:
         logs.open()
     client = MlflowClient(store)
     (found,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
-    assert found.data.tags["siamese.training.run"] == str(begun.path)
+    assert found.data.tags["siamese.run"] == str(begun.path)
 
 
 def test_a_logger_of_lightning_gets_scalars_and_parameters(begun: RunDirectory, tmp_path: Path) -> None:
     words = (*QUICK, "logger._target_=pytorch_lightning.loggers.CSVLogger", f"+logger.save_dir={tmp_path / 'csv'}")
-    with Logs(check(composed(*words)), begun) as logs:
+    with Logs(check(Command(composed(*words)), Path()), begun) as logs:
         logger = logs.open()
         assert logger is not None
         logger.log_metrics({"val/auc": 0.5}, 3)
@@ -298,7 +298,7 @@ def test_a_logger_of_lightning_gets_scalars_and_parameters(begun: RunDirectory, 
 
 def test_a_store_that_cannot_be_opened_is_one_line(begun: RunDirectory, tmp_path: Path) -> None:
     words = (*QUICK, "logger=mlflow", f"logger.tracking_uri=nothing://{tmp_path}")
-    with pytest.raises(RunError, match=r"logger: siamese.loggers.MLflow could not be opened"):
+    with pytest.raises(RunError, match=r"logger: siamese.training.loggers.MLflow could not be opened"):
         Logs(validate(composed(*words)), begun).open()
 
 
@@ -311,7 +311,7 @@ def test_a_logger_that_is_not_installed_says_what_installs_it(
     monkeypatch.setitem(sys.modules, package, None)
     expected = rf"logger={choice}: {package} is not installed; pip install -e '\.\[{choice}\]' installs it"
     with pytest.raises(ConfigError, match=expected):
-        check(composed(*QUICK, f"logger={choice}"))
+        check(Command(composed(*QUICK, f"logger={choice}")), Path())
 
 
 def test_a_missing_logger_ends_the_command_before_its_directory_is_made(train_cli: Cli, tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""What runs are grouped and chosen by: their configuration, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from siamese.runs.run import Run
+
+DERIVED = ("effective_batch", "git_sha", "directory")  # settings that are no key of a configuration
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """The configuration of ``run`` by dotted keys, and what follows from it."""
+    sha = run.manifest.get("git", {}).get("sha")
+    return run.config | {
+        "effective_batch": effective_batch(run.config),
+        "git_sha": sha if isinstance(sha, str) else None,
+        "directory": str(run.path.parent),
+    }
+
+
+def effective_batch(config: Mapping[str, Any]) -> int | None:
+    """Tuples behind one optimizer step: micro-batch × window × devices."""
+    factors = [config.get(k) for k in ("data.batch_size", "trainer.accumulate_grad_batches")]
+    factors.append(config.get("device.devices", 1))
+    return math.prod(factors) if all(isinstance(f, int) for f in factors) else None  # type: ignore[arg-type]
