@@ -20,7 +20,7 @@ from siamese.config.validate import validate
 from siamese.data.batches import Balanced, Kind, Magnet, Pairs, Triplets, Views
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Loss, Objective, References, Traits, TripletLoss, traits
-from siamese.losses.build import Mined, make_loss
+from siamese.losses.make import Mined, make_loss
 
 CLASSES, SIZE = 10, 8
 NAMES = sorted(file.stem for file in (ROOT / "conf/loss").glob("*.yaml"))

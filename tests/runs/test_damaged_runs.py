@@ -454,7 +454,7 @@ NO_EVALUATION = {
 @pytest.fixture
 def measures(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     """Evaluates a run until it would measure something."""
-    monkeypatch.setattr("siamese.evaluator.evaluate.evaluate", reach)
+    monkeypatch.setattr("siamese.evaluator.measured.evaluate", reach)
     return lambda run: evaluate_again([str(run)])
 
 
