@@ -35,7 +35,7 @@ LAYOUT = {
     "roc": {"fpr": "number k", "tpr": "number k"},
     "histogram": {"edges": "number k+1", "positive": "whole k", "negative": "whole k"},
     "spectrum": {"singular_values": "number k"},
-    "distances": {"matrix": "gap c c"},
+    "distances": {"matrix": "gap c c", "confused": "whole p 2"},
     "projection": {
         "points": "number n 2",
         "explained_variance_ratio": "number 2",
@@ -43,16 +43,20 @@ LAYOUT = {
         "widths": "gap c",
         "heights": "gap c",
         "angles": "gap c",
+        **dict.fromkeys(("ellipse_areas", "normalised_areas", "legacy_areas"), "gap c"),
+        "mean": "number d",
+        "components": "number 2 d",
     },
     "gallery": {
         "query_ids": "text q",
         "query_labels": "label q",
         "query_images": "image q 3 h w",
+        "neighbour_ids": "text q k",
         "neighbour_labels": "label q k",
         "neighbour_images": "image q k 3 h w",
         "cosines": "number q k",
     },
-    "hardest": {"images": "image t 3 3 h w", "labels": "label t 3", "distances": "number t 2"},
+    "hardest": {"images": "image t 3 3 h w", "labels": "label t 3", "ids": "text t 3", "distances": "number t 2"},
     "pairs": {
         "images": "image p 2 3 h w",
         "labels": "label p 2",
@@ -77,7 +81,7 @@ def read_arrays(path: Path, *keys: str) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # a damaged file raises whatever zipfile, zlib or NumPy meet first
         raise RunError(f"{path}: could not be read as arrays ({one_line(error)})") from None
-    layout = LAYOUT.get(re.sub(r"_?(validation|test|train)$", "", path.stem) or "part", {})
+    layout = layout_of(path)
     sizes: dict[str, int] = {}
     for key, array in found.items():
         _check(f"{path}: {key}", array, layout.get(key), sizes)
@@ -86,6 +90,11 @@ def read_arrays(path: Path, *keys: str) -> dict[str, np.ndarray]:
         if layout.get(key, "").startswith("label"):
             require_labels(f"{path}: {key}", array, classes)
     return found
+
+
+def layout_of(path: Path) -> dict[str, str]:
+    """What the arrays of ``path`` are, by their names."""
+    return LAYOUT.get(re.sub(r"_?(validation|test|train)$", "", path.stem) or "part", {})
 
 
 def require_labels(name: object, labels: np.ndarray, classes: int) -> None:
@@ -139,7 +148,7 @@ def _load(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
 def _check(name: str, array: np.ndarray, layout: str | None, sizes: dict[str, int]) -> None:
     """Refuse an array of another kind or shape than ``layout``, given the ``sizes`` of dimensions known so far."""
     if array.dtype.kind in "fc":
-        known = array if layout is None or layout.startswith("number") else array[~np.isnan(array)]
+        known = array if layout is not None and layout.startswith("number") else array[~np.isnan(array)]
         if not float(np.abs(known).max(initial=0)) <= LARGEST:
             raise RunError(f"{name}: expected numbers up to {LARGEST:g} in size, found others")
     if layout is None:
