@@ -15,7 +15,7 @@ from pytorch_metric_learning import losses, miners, reducers, regularizers
 from support.processes import ROOT
 from torch import Tensor, nn
 
-from siamese.commands.losses import describe
+from siamese.commands.loss_table import describe
 from siamese.config.validate import validate
 from siamese.data.batches import Balanced, Kind, Magnet, Pairs, Triplets, Views
 from siamese.errors import ConfigError
