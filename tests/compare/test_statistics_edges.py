@@ -18,9 +18,9 @@ def test_two_seeds_are_enough_for_an_interval_and_tests() -> None:
     assert (low, high) == pytest.approx((0.2 - half, 0.2 + half))
     assert 0 < st.paired_t(two) < 1
     assert 0 < st.tost(two, 0.5) < 1
-    with pytest.raises(ValueError, match="^expected at least two values, found 1$"):
+    with pytest.raises(ValueError, match=r"^expected at least two values, found 1$"):
         st.paired_t(two[:1])
-    with pytest.raises(ValueError, match="^an effect size needs three differences$"):
+    with pytest.raises(ValueError, match=r"^an effect size needs three differences$"):
         st.hedges_gz(two)
 
 
