@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import sysconfig
 from pathlib import Path
+
+from siamese.errors import ConfigError
 
 PACKAGE = Path(__file__).parent
 CHECKOUT = PACKAGE.parent
@@ -13,23 +14,35 @@ CHECKOUT = PACKAGE.parent
 CONF = next(folder for folder in (CHECKOUT / "conf", PACKAGE / "conf") if (folder / "train.yaml").is_file())
 
 
+def here() -> Path:
+    """The working directory.
+
+    Raises:
+        ConfigError: when it has been deleted.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("the working directory is no longer there; change to another (cd)") from None
+
+
 def shown(command: str) -> str:
     """What a person types for ``command`` (train, compare, …) where this program runs: a script of the checkout whose
     folder they are in, or the console command."""
     script = "train.py" if command == "train" else f"scripts/{command}.py"
-    return f"python {script}" if Path.cwd() == CHECKOUT and (CHECKOUT / script).is_file() else f"siamese-{command}"
+    return f"python {script}" if here() == CHECKOUT and (CHECKOUT / script).is_file() else f"siamese-{command}"
 
 
 def near(path: Path) -> Path:
     """``path`` as a person in the working directory writes it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_absolute() and here in path.parents else path
+    folder = here()
+    return path.relative_to(folder) if path.is_absolute() and folder in path.parents else path
 
 
 def with_own_modules() -> None:
     """Let modules in the working directory be imported, after all that is installed."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    if str(here()) not in sys.path:
+        sys.path.append(str(here()))
 
 
 def train_command() -> tuple[str, ...]:

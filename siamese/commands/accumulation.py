@@ -28,6 +28,7 @@ from typing import Any
 from siamese.commands.arguments import Parser
 from siamese.commands.messages import errors_in_one_line
 from siamese.errors import ConfigError
+from siamese.palette import LINES
 from siamese.paths import CONF, with_own_modules
 
 STATES = ("at initialisation", "after training")
@@ -126,7 +127,6 @@ def tables(rows: list[dict[str, Any]]) -> Iterator[Any]:
         yield shown
 
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito 2008, told apart by the colour-blind
 STYLES = {"naive": ("-", "o"), "memory": ("--", "s")}
 
 
@@ -139,7 +139,7 @@ def figure(rows: list[dict[str, Any]], title: str) -> Any:
     panels = drawn.subplots(1, 2, sharey=True)
     for panel, state in zip(panels, STATES, strict=True):
         for (way, (line, marker)), (colour, term) in itertools.product(
-            STYLES.items(), zip(itertools.cycle(COLOURS), terms, strict=False)
+            STYLES.items(), zip(itertools.cycle(LINES), terms, strict=False)
         ):
             own = [r for r in rows if (r["state"], r["accumulation"], r["term"]) == (state, way, term)]
             if not own:
@@ -186,8 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--windows", type=lambda text: [int(n) for n in text.split(",")], metavar="A,B,…", help="1,2,4,… (default)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="outputs/accumulation/TIME by default")
-    with_own_modules()
     with errors_in_one_line():
+        with_own_modules()
         asked = parser.parse_args(arguments)
         if asked.batches < 1:
             raise ConfigError(f"--batches {asked.batches}: expected at least 1")

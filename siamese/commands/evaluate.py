@@ -47,7 +47,7 @@ from siamese.runs.read import (
 
 if TYPE_CHECKING:
     from siamese.data import LabelledImages
-    from siamese.evaluator.evaluate import Entries
+    from siamese.evaluator.measured import Entries
 
 log = logging.getLogger("evaluate")
 
@@ -73,8 +73,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 def main() -> None:
     """The command line."""
-    with_own_modules()
     with errors_in_one_line():
+        with_own_modules()
         evaluate_again(sys.argv[1:])
 
 
@@ -199,9 +199,9 @@ def _on_own(
     kept: Entries,
 ) -> tuple[Entries, list[str]]:
     """Measure the run's own validation and test images, as the end of its training does. ``kept`` was there before."""
-    from siamese.evaluator.evaluate import PREFIXES, evaluate
+    from siamese.evaluator.measured import PREFIXES, evaluate
     from siamese.training.build import build, make_trainer, split_data
-    from siamese.training.evaluation import embedded_parts
+    from siamese.training.parts import embedded_parts
 
     data = split_data(config, source)
     module = build(config, data)
@@ -219,7 +219,7 @@ def _on_other(
     asked: argparse.Namespace, run: RunDirectory, out: RunDirectory, config: Config, source: LabelledImages
 ) -> tuple[Entries, list[str]]:
     """Measure the test part of other images, or all of them, by their embeddings alone."""
-    from siamese.evaluator.evaluate import embed, evaluate_part, part_entries, said_of
+    from siamese.evaluator.measured import embed, evaluate_part, part_entries, said_of
     from siamese.training.build import build_net
 
     net = build_net(config, mean=[0.5] * 3, std=[0.5] * 3)  # both are in the checkpoint

@@ -28,5 +28,8 @@ class Guard(Callback):
             if not written_to:
                 raise ConfigError("hydra.run.dir: expected a folder to write into, found nothing")
             command, directory = typed(config), Path(written_to)
-            pass_on(command, check(command, directory))
-            claim(directory)
+            try:
+                pass_on(command, check(command, directory))
+                claim(directory)
+            except OSError as error:  # a name that no file system takes, say
+                raise ConfigError(f"hydra.run.dir={directory}: cannot be used ({error.strerror or error})") from None

@@ -21,7 +21,7 @@ from siamese.config.targets import find_target, parameters, targets
 from siamese.config.validate import validate
 from siamese.data.batches import Balanced, Kind, Magnet, Pairs, Triplets, Views
 from siamese.losses import traits
-from siamese.losses.build import Mined, make_loss
+from siamese.losses.make import Mined, make_loss
 from siamese.paths import CONF
 
 CLASSES, DIMENSIONS = 10, 128  # of the losses made here, to see what they hold

@@ -38,6 +38,10 @@ def errors_in_one_line() -> Iterator[None]:
         _stop(explain(error), BAD_COMMAND)
     except OmegaConfBaseException as error:
         _stop(one_line(error), BAD_COMMAND)
+    except yaml.MarkedYAMLError as error:  # a file of --config-dir
+        place = error.problem_mark or error.context_mark
+        at = f"{place.name}, line {place.line + 1}" if place else "a YAML file"
+        _stop(f"{at}: no YAML ({error.problem or error.context})", BAD_COMMAND)
     except ValueError as error:
         # Hydra's own, for model=null, and for flags that exclude each other.
         if not str(error).startswith(("Config group override must be", "Only one of --")):

@@ -39,17 +39,17 @@ def main() -> None:
     if help.wanted(sys.argv[1:]):
         print(help.text(sys.argv[1:]))
         return
-    with_own_modules()
     with errors_in_one_line():
+        with_own_modules()
         sys.argv[1:] = understood(sys.argv[1:])
         composed()
 
 
-def _run_dir(resume: str | None, now: str, name: str) -> str:
+def _run_dir(resume: str | None, now: str, name: object) -> str:
     """outputs/TIME_NAME, or the directory that is gone on with. A name may be anything, its folder a folder name."""
     if resume is not None:
         return str(Path(resume))
-    readable = re.sub(r"[^\w.,=+@ -]+", "_", name)
+    readable = re.sub(r"[^\w.,=+@ -]+", "_", str(name))
     return f"outputs/{now}_{readable[:LONGEST_NAME]}"
 
 

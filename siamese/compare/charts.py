@@ -13,12 +13,12 @@ from markupsafe import Markup
 from siamese.compare.comparison import Cell, Comparison, Difference
 from siamese.compare.grouping import ABSENT, Group, canonical, order, short_names, short_value
 from siamese.compare.metrics import Metric
-from siamese.compare.statistics import t_interval
+from siamese.compare.statistics import t_intervals
 from siamese.compare.svg import HEIGHT, WIDTH, Axes, Drawing, element, short
 from siamese.compare.wording import decimals, number
+from siamese.palette import LINES
 from siamese.runs.run import Run
 
-COLOURS = 10
 MOST_POINTS = 80  # of a curve
 X_AXES = {"epoch": "epoch", "step": "optimizer steps", "images": "images seen"}
 STRIP = 200.0  # width of an interval's drawing before it is stretched to its column
@@ -35,7 +35,7 @@ class Figure:
 
 def colour(group: Group) -> str:
     """The classes of a group's colour, and of its dashes where colours come round again."""
-    turn, hue = divmod(group.number, COLOURS)
+    turn, hue = divmod(group.number, len(LINES))
     return f"g{hue}" + (f" turn{min(turn, 3)}" if turn else "")
 
 
@@ -223,8 +223,8 @@ def curves(c: Comparison, name: str) -> list[Figure]:
 
 def _band(axes: Axes, xs: np.ndarray, table: np.ndarray) -> None:
     """The 95 % t interval of the mean of ``table`` [seeds, n] at each of ``xs`` [n]."""
-    ends = np.array([t_interval(table[:, i]) for i in range(len(xs))])
-    axes.band(xs.tolist(), ends[:, 0].tolist(), ends[:, 1].tolist(), "band")
+    low, high = t_intervals(table)
+    axes.band(xs.tolist(), low.tolist(), high.tolist(), "band")
 
 
 def _series(run: Run, column: str, name: str) -> tuple[np.ndarray, np.ndarray]:

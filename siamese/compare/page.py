@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -20,9 +19,10 @@ from siamese.compare.comparison import Comparison, Difference
 from siamese.compare.grouping import ABSENT, Group, canonical, short_names, short_value, shown
 from siamese.compare.settings import settings_of
 from siamese.compare.statistics import Verdict
+from siamese.compare.theme import TEMPLATES, drawing_css, page_css
+from siamese.palette import LIGHT
 from siamese.runs.run import Run
 
-TEMPLATES = Path(__file__).parent / "templates"
 LARGEST = 5 * 2**20  # bytes of the page
 TONES = {
     Verdict.DIFFERENT: ("different", "≠"),
@@ -101,10 +101,10 @@ def render(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -> s
 
 def standalone(figure: Figure) -> str:
     """A drawing as a file of its own, in the light theme."""
-    css = re.sub(r"\s+", " ", _source("figures.css"))
+    css = re.sub(r"\s+", " ", drawing_css())
     head, _, rest = str(figure.drawing).partition(">")
     title = str(Markup.escape(figure.title))
-    background = '<rect width="100%" height="100%" fill="#fff"/>'
+    background = f'<rect width="100%" height="100%" fill="{LIGHT}"/>'
     root = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n{root}><title>{title}</title><style>{css}</style>{background}{rest}\n'
@@ -121,7 +121,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
     )
     environment.filters.update(number=wording.number, p=wording.p_value)
     environment.filters.update(shown=shown, difference=wording.difference_text)
-    css, script = _source("figures.css") + _source("report.css"), _source("report.js")
+    css, script = page_css(), (TEMPLATES / "report.js").read_text(encoding="utf-8")
     extents = {m.name: charts.difference_extent([d for d in c.differences if d.metric is m]) for m in c.metrics}
     return environment.get_template("report.html.j2").render(
         c=c,
@@ -250,10 +250,6 @@ def _provenance(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, int]]]]:
 def _node(manifest: dict[str, Any], name: str) -> dict[str, Any]:
     node = manifest.get(name)
     return node if isinstance(node, dict) else {}
-
-
-def _source(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -20,15 +20,17 @@ from siamese.compare.charts import Figure
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import Group
 from siamese.compare.svg import WIDTH, Axes, Drawing, short
+from siamese.evaluation.projection import LEAST, ellipse, fit_projection
+from siamese.palette import CLASSES, LESS, MORE, rgb
 from siamese.runs.run import Run
 
 MOST_PANELS = 24  # groups that get pictures of their own
 MOST_CELLS = 12  # classes up to which a distance matrix shows its numbers
 MOST_DOTS = 600  # of a projection
 COVERAGE = 0.5  # share of a class that its ellipse covers
+CORNERS = 36  # of the line that draws an ellipse
 TILE = 64  # pixels, at most, of an image in a gallery
 QUERIES, NEIGHBOURS = 10, 8
-BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _matrix(matrix: np.ndarray, names: Sequence[str], low: float, high: float, l
     share = np.abs(matrix) / high if diverging else (matrix - low) / ((high - low) or 1.0)
     less = (matrix < 0) & diverging
     if n > MOST_CELLS:
-        hue = np.where(less[..., None], ORANGE, BLUE)
+        hue = np.where(less[..., None], rgb(LESS), rgb(MORE))
         alpha = np.nan_to_num(20 + 235 * share).clip(0, 255)
         pixels = Image.fromarray(np.concatenate([hue, alpha[..., None]], 2).astype(np.uint8), "RGBA")
         box = {"x": left, "y": top, "width": short(side * n), "height": short(side * n)}
@@ -146,9 +148,9 @@ def _matrix(matrix: np.ndarray, names: Sequence[str], low: float, high: float, l
 
 
 def projections(c: Comparison, part: str) -> tuple[list[Figure], list[str], list[str]]:
-    """A panel a group: its run's embeddings on the first two principal axes of all groups' embeddings pooled (each
-    group counts alike), every class with the ellipse around its median that covers half of it. Also the class
-    names, and what is missing."""
+    """A panel a group: its run's embeddings in the plane of the first two principal components of all groups'
+    embeddings pooled, every class with the ellipse around its median that covers half of it. Also the class names, and
+    what is missing."""
     found: dict[Group, tuple[np.ndarray, np.ndarray]] = {}
     missing: list[str] = []
     names: list[str] = []
@@ -162,46 +164,33 @@ def projections(c: Comparison, part: str) -> tuple[list[Figure], list[str], list
     dimensions = {z.shape[1] for z, _ in found.values()}
     if len(dimensions) > 1:
         return [], names, [f"embeddings differ in dimension: {', '.join(map(str, sorted(dimensions)))}"]
-    if not found or dimensions == {1}:
+    if not found:
         return [], names, missing
-    mean = np.mean([z.mean(0) for z, _ in found.values()], 0)
-    scatter = np.sum([(z - mean).T @ (z - mean) / len(z) for z, _ in found.values()], 0)
-    variances, axes_of = np.linalg.eigh(scatter)
-    basis, explained = axes_of[:, :-3:-1], variances[:-3:-1] / (variances.sum() or 1.0)
-    points = {g: (z - mean) @ basis for g, (z, _) in found.items()}
+    try:
+        plane = fit_projection(*(z for z, _ in found.values()))
+    except ValueError as error:
+        return [], names, [str(error)]
+    shares, points = plane.explained_variance_ratio, {g: plane(z) for g, (z, _) in found.items()}
     ends = np.array([[p.min(0), p.max(0)] for p in points.values()])
     low, high = ends[:, 0].min(0), ends[:, 1].max(0)
     out = []
     for group, at in points.items():
         labels = found[group][1]
         d = Drawing(WIDTH, WIDTH * 0.92, f"projection, {group.letter}", "projection")
-        first, second = (f"axis {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(explained))
+        first, second = (f"PC {i} ({share:.0%} of the variance)" for i, share in enumerate(shares, 1))
         axes = Axes(d, (low[0], high[0]), (low[1], high[1]), (first, second))
         step = max(1, math.ceil(len(at) / MOST_DOTS))
         for k in range(len(names)):
             own = at[labels == k]
-            if len(own) < 3:
+            if len(own) < LEAST:
                 continue
-            d.open(css=f"class c{k % 10}")
+            d.open(css=f"class c{k % len(CLASSES)}")
             d.add("title", names[k])
             axes.dots(own[::step], "dots")
-            d.add("path", d=_ellipse(own, axes), css="ellipse")
+            d.add("path", d=axes.path(*ellipse(own, COVERAGE).outline(CORNERS).T) + "Z", css="ellipse")
             d.close()
         out.append(Figure(f"projection_{group.letter}", f"{group.letter}: {group.label}", d.markup()))
     return out, names, missing
-
-
-def _ellipse(points: np.ndarray, axes: Axes) -> str:
-    """A closed path around the median of ``points`` [n, 2] with their covariance's shape, covering half of them."""
-    centre = np.median(points, 0)
-    covariance = np.cov(points.T) + 1e-12 * np.eye(2)
-    away = points - centre
-    radius = math.sqrt(float(np.quantile(np.einsum("ni,ij,nj->n", away, np.linalg.inv(covariance), away), COVERAGE)))
-    variances, directions = np.linalg.eigh(covariance)
-    turns = np.linspace(0, 2 * math.pi, 37)[:-1]
-    circle = np.stack([np.cos(turns), np.sin(turns)])
-    outline = centre + (directions @ (np.sqrt(variances)[:, None] * circle) * radius).T
-    return axes.path(outline[:, 0], outline[:, 1]) + "Z"
 
 
 # -- galleries ---------------------------------------------------------------------------------

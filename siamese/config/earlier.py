@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from siamese.config.schema import KEYS
+
 # What a source and a kind of batches were called before they were named by a target.
 KINDS = {
     "triplets": "siamese.data.batches.Triplets",
@@ -30,4 +32,9 @@ def brought_up_to_date(recorded: Any) -> Any:
         config["batches"] = {"_target_": KINDS.get(batches["kind"], batches["kind"]), **counts}
     if isinstance(logger, Mapping) and logger.get("_target_") in MOVED:
         config["logger"] = {**logger, "_target_": MOVED[logger["_target_"]]}
+    for name, found in KEYS.items():  # what has been added since, which then was as it is by default
+        group, _, last = name.rpartition(".")
+        node = config.get(group)
+        if isinstance(node, Mapping) and last not in node and not found.name.startswith("loss."):
+            config[group] = {**node, last: found.default}
     return config

@@ -64,6 +64,13 @@ class Ellipse(NamedTuple):
         """``π · width · height / 4``."""
         return float(np.pi * self.width * self.height / 4)
 
+    def outline(self, corners: int) -> np.ndarray:
+        """So many points [corners, 2] around it, from the end of the first axis on."""
+        turns = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+        along = np.stack([self.width * np.cos(turns), self.height * np.sin(turns)], axis=1) / 2
+        x, y = np.cos(self.angle), np.sin(self.angle)
+        return self.centre + along @ np.array([[x, y], [-y, x]])
+
 
 def ellipse(points: np.ndarray, coverage: float) -> Ellipse:
     """An ellipse around the median of ``points`` [N, 2], in the shape of their covariance, as large

@@ -5,11 +5,10 @@ No figure goes through pyplot, so that none has to be closed and threads do not 
 from siamese.figures.embedding import distance_matrix, projection, similarity_histogram, spectrum
 from siamese.figures.images import gallery, hardest_triplets, pair_grid, sample_grid, triplet_grid
 from siamese.figures.redraw import from_arrays
-from siamese.figures.style import COLOURS, class_style
+from siamese.figures.style import class_style
 from siamese.figures.training import loss_curves, metric_curves, roc_curves
 
 __all__ = [
-    "COLOURS",
     "class_style",
     "distance_matrix",
     "from_arrays",

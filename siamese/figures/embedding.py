@@ -12,7 +12,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
-from siamese.figures.style import COLOURS, OTHER, SAME, class_style, short, text_width, tidy
+from siamese.figures.style import class_style, short, text_width, tidy
+from siamese.palette import LINES, OTHER, SAME
 
 WRITTEN = 25  # classes up to which every cell of a distance matrix has its number
 KEYS = 22  # lines of a key of classes
@@ -114,7 +115,7 @@ def spectrum(values: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axis = figure.subplots()
     lowest = 1.0
-    for (part, found), colour, dashes in zip(values.items(), (COLOURS[0], COLOURS[2]), ("-", "--"), strict=False):
+    for (part, found), colour, dashes in zip(values.items(), LINES, ("-", "--"), strict=False):
         shares = np.sort(found)[::-1] / (found.max(initial=0.0) or 1.0)
         lowest = min(lowest, shares[shares > 1e-6].min(initial=1.0))
         axis.plot(range(1, len(shares) + 1), shares, color=colour, linestyle=dashes, linewidth=1.8, label=part)

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from siamese.figures.style import GREY, OTHER, SAME, class_style, short, text_width
+from siamese.figures.style import class_style, short, text_width
+from siamese.palette import GREY, OTHER, SAME
 
 PICTURE, GAP, MARGIN, MARK = 0.75, 0.1, 0.15, 0.2  # inches; MARK is the room of a class's marker
 LINE = 0.17  # inches from a line of small print to the next

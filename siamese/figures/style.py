@@ -9,30 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-# Petroff's ten colours (2021, arXiv:2107.02270), which stay apart with any colour vision.
-COLOURS = (
-    "#3f90da",
-    "#ffa90e",
-    "#bd1f01",
-    "#94a4a2",
-    "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadd",
-)
+from siamese.palette import CLASSES
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
-SAME, OTHER = "#0b6e4f", "#d0006f"  # of the same class as another image, or not; no class has them
-GREY = "#666666"
 LONGEST = 24  # characters of a class name that a figure shows
 
 
 def class_style(label: int, size: float) -> dict[str, Any]:
     """The marker of the class with index ``label``, about ``size`` points wide: the first ten classes
     differ in colour and in shape, the first 220 in the pair of them and whether it is filled."""
-    colour, shape = COLOURS[label % len(COLOURS)], MARKERS[label % len(MARKERS)]
-    filled = label // (len(COLOURS) * len(MARKERS)) % 2 == 0
+    colour, shape = CLASSES[label % len(CLASSES)], MARKERS[label % len(MARKERS)]
+    filled = label // (len(CLASSES) * len(MARKERS)) % 2 == 0
     return {
         "linestyle": "none",
         "color": colour,

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from siamese.figures.style import COLOURS, GREY, MARKERS, tidy
+from siamese.figures.style import MARKERS, tidy
+from siamese.palette import GREY, LINES
 
 Rows = Sequence[Mapping[str, str]]
 # Metrics that share a panel: its title, and what their names have in common (the rest is their label).
@@ -90,7 +91,7 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]]) -> Fi
     for axis in (linear, logarithmic):
         axis.plot([0, *chance], [0, *chance], color=GREY, linestyle=":", label="chance")
         for i, (part, (fpr, tpr, auc)) in enumerate(curves.items()):
-            style = {"color": COLOURS[(0, 2)[i % 2]], "linestyle": ("-", "--")[i % 2]}
+            style = {"color": LINES[i % 2], "linestyle": ("-", "--")[i % 2]}
             axis.plot(fpr, tpr, linewidth=1.8, label=f"{part}, AUC {auc:.3f}", **style)
         axis.set(xlabel="false positive rate", ylabel="true positive rate", ylim=(0, 1.01))
         tidy(axis)
@@ -120,7 +121,7 @@ def _curve(axis: Axes, rows: Rows, column: str, label: str, place: int) -> None:
     points = [(int(row["epoch"]), float(row[column])) for row in rows if row.get(column)]
     if points:
         marker = MARKERS[place % len(MARKERS)] if len(points) <= 40 else None
-        colour = COLOURS[(0, 2, 4, 1, 6, 8)[place % 6]]
+        colour = LINES[place % len(LINES)]
         axis.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4.5, linewidth=1.8, label=label)
 
 

@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 from siamese.errors import RunError
-from siamese.models.backbone import Backbone, embedding_net
+from siamese.models.base import Backbone, embedding_net
 
 # What each ends with, F.
 FEATURES = {

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart by colour-blind readers, too
+from siamese.palette import GREY, LINES
 
 
 def history(trials: Sequence[FrozenTrial], metric: str) -> Figure:
@@ -26,8 +26,8 @@ def history(trials: Sequence[FrozenTrial], metric: str) -> Figure:
     if pruned:
         last = [t.intermediate_values[max(t.intermediate_values)] for t in pruned]
         axes.scatter([t.number for t in pruned], last, marker="x", color=GREY, label="pruned, when it was")
-    axes.scatter([t.number for t in done], [_value(t) for t in done], color=BLUE, s=18, label="finished")
-    axes.step([t.number for t in done], best, where="post", color=ORANGE, label="best so far")
+    axes.scatter([t.number for t in done], [_value(t) for t in done], color=LINES[0], s=18, label="finished")
+    axes.step([t.number for t in done], best, where="post", color=LINES[1], label="best so far")
     axes.set(xlabel="trial", ylabel=metric)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -39,7 +39,7 @@ def importances(shares: Mapping[str, float]) -> Figure:
     figure = Figure(figsize=(7, 0.8 + 0.35 * len(shares)), layout="constrained")
     axes = figure.subplots()
     names = list(shares)[::-1]
-    bars = axes.barh(names, [shares[name] for name in names], color=BLUE)
+    bars = axes.barh(names, [shares[name] for name in names], color=LINES[0])
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.set(xlabel="share of the importance", xlim=(0, 1.1 * max(shares.values(), default=1.0) or 1.0))
     axes.spines[["top", "right"]].set_visible(False)
@@ -65,7 +65,7 @@ def slices(trials: Sequence[FrozenTrial], metric: str) -> Figure:
             axes.set_xscale("log" if kind.log else "linear")
             axes.set_xlim(kind.low, kind.high)
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.scatter(x, [_value(t) for t in having], s=14, color=BLUE, alpha=0.7, clip_on=False)
+        axes.scatter(x, [_value(t) for t in having], s=14, color=LINES[0], alpha=0.7, clip_on=False)
         axes.set_xlabel(key)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(kinds) :]:

@@ -20,17 +20,17 @@ from siamese.data.batches import Kind
 from siamese.data.draws import generator
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective
-from siamese.losses.build import make_loss
+from siamese.losses.make import make_loss
 from siamese.models.embedding import EmbeddingNet, features_of
 from siamese.runs.directory import RunDirectory
 from siamese.training.accumulation import Accumulation, Exact, Memory, Naive
 from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints
-from siamese.training.evaluation import EveryEpochs
 from siamese.training.gradient_study.meter import GradientMeter
 from siamese.training.module import SiameseModule
-from siamese.training.optimizer import schedule
+from siamese.training.parts import EveryEpochs
 from siamese.training.progress import ProgressBar, ProgressLines
 from siamese.training.recorder import Recorder
+from siamese.training.schedule import schedule
 from siamese.training.signals import StopRequest
 
 

@@ -26,7 +26,7 @@ from siamese.data.batch import Tuples
 from siamese.data.batches import Kind
 from siamese.errors import ConfigError, RunError, nearest
 from siamese.losses import Loss, Objective, traits
-from siamese.losses.build import make_loss, try_out
+from siamese.losses.make import make_loss, try_out
 from siamese.memory import check_fits
 from siamese.paths import CONF
 from siamese.runs.directory import RunDirectory
@@ -34,7 +34,7 @@ from siamese.runs.read import read_manifest
 from siamese.training.build import build_net, make_kind
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
-from siamese.training.optimizer import schedule
+from siamese.training.schedule import schedule
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from siamese.config.trust import resume_words
 from siamese.config.words import pasteable
 from siamese.data import SiameseData, load
 from siamese.errors import ConfigError, Interrupted, RunError
-from siamese.evaluator.evaluate import Entries, entry, evaluate
+from siamese.evaluator.measured import Entries, entry, evaluate
 from siamese.evaluator.report import FILE_ONLY, draw, tell
 from siamese.losses import Objective
 from siamese.paths import near, shown
@@ -27,9 +27,9 @@ from siamese.runs.locks import release
 from siamese.training.accumulation import statement
 from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten, split_data
 from siamese.training.check import Command, checked
-from siamese.training.evaluation import embedded_parts, evaluate_pairs
 from siamese.training.loggers import Logs
 from siamese.training.module import SiameseModule
+from siamese.training.parts import embedded_parts, evaluate_pairs
 from siamese.training.preflight import check_same_data, preflight_with_images
 from siamese.training.recorder import Recorder
 from siamese.training.roles import follows, lead

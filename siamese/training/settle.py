@@ -9,6 +9,7 @@ from typing import Any
 
 from siamese.data import SiameseData
 from siamese.errors import RunError
+from siamese.runs.arrays import read_arrays
 from siamese.runs.checkpoint import best_epoch, carried_rows, read_checkpoint, require_own, restore, trained_epochs
 from siamese.runs.directory import RunDirectory
 from siamese.runs.files import set_aside
@@ -38,7 +39,10 @@ def settle(run: RunDirectory, start: Path | None, module: SiameseModule, data: S
     if start is not None:
         restore(module, start)  # Lightning does too, and refuses in many lines
         checkpoint = read_checkpoint(start)
-    show_samples(run, data)
+    try:
+        read_arrays(run.path / "arrays" / "samples.npz", "images", "labels", "class_names")
+    except RunError:
+        show_samples(run, data)
     _settle_history(run, start, checkpoint)
     if start is not None and checkpoint is not None:
         _settle_best(run, start, checkpoint, epochs)

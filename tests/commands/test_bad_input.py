@@ -30,6 +30,8 @@ from siamese.errors import ConfigError
 from siamese.models import conv_small
 from siamese.training.check import Command, check, job_config
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     "data=digits",
     "data.images_per_class=20",
@@ -536,8 +538,8 @@ def test_resume_of_a_folder_that_is_no_run(train_cli: Cli, tmp_path: Path) -> No
         pytest.param("not: [closed", "cannot be read", id="no YAML"),
         pytest.param("trainer: 5", "trainer=5: expected keys below it", id="group replaced"),
         pytest.param("nonsense: 1", "unknown key 'nonsense'", id="key unknown"),
-        pytest.param("[1]", "expected a mapping, found list", id="list"),
-        pytest.param("", "expected a mapping, found NoneType", id="empty"),
+        pytest.param("[1]", "[1]: expected a group of keys", id="list"),
+        pytest.param("", "null: expected a group of keys", id="empty"),
     ],
 )
 def test_resume_of_a_damaged_configuration(damage: str, says: str, finished: Path, train_cli: Cli) -> None:

@@ -19,6 +19,8 @@ import benchmark  # noqa: E402
 from benchmarks import timing, training  # noqa: E402
 from benchmarks.setup import Setup, random_images  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def command(*words: str) -> str:
     wide = os.environ | {"COLUMNS": "200"}

@@ -20,9 +20,11 @@ from siamese.config.schema import Data, Evaluation
 from siamese.data import load
 from siamese.evaluation import METRICS, Undefined
 from siamese.evaluation.measure import measure
-from siamese.evaluator.evaluate import Part, entry, evaluate_part, gallery, hardest, part_entries, said_of
+from siamese.evaluator.measured import Part, entry, evaluate_part, gallery, hardest, part_entries, said_of
 from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import claim, release
+
+pytestmark = pytest.mark.slow
 
 QUICK = ("data=digits", "model=conv_small", "model.width=4", "device=cpu", "data.images_per_class=40")
 SCRIPT = "scripts/evaluate.py"

@@ -27,8 +27,10 @@ from siamese.runs.directory import RunDirectory
 from siamese.runs.files import TEMPORARY, atomic
 from siamese.training.random_state import random_state, restore_random_state
 
-ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
 
 # Eight micro-batches an epoch (seven with limit_train_batches=7), so that the last window is short.
 COMMON = (

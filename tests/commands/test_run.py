@@ -18,6 +18,8 @@ from support.processes import Cli
 from siamese.data.tuples import article_split
 from siamese.evaluation.verification import verification
 
+pytestmark = pytest.mark.slow
+
 QUICK = (
     "data=digits",
     "model=conv_small",

@@ -21,6 +21,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import compare as command  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 BASELINE = ("--baseline", "trainer.accumulate_grad_batches=1")
 HOSTILE = (
     "<img src=x onerror=hacked=1>",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,10 +189,7 @@ def test_help_and_cfg_answer(train_cli: Cli, tmp_path: Path) -> None:
     assert job["trainer"]["max_epochs"] == 15
 
 
-def test_the_command_line_does_not_import_torch_before_it_must(train_cli: Cli) -> None:
-    import subprocess
-    import sys
-
+def test_the_command_line_does_not_import_torch_before_it_must() -> None:
     code = "import sys, train, siamese.commands.guard, siamese.compare; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

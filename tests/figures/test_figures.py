@@ -20,7 +20,8 @@ from matplotlib.text import Text
 
 from siamese import figures
 from siamese.errors import RunError
-from siamese.figures.style import OTHER, SAME, class_style
+from siamese.figures.style import class_style
+from siamese.palette import OTHER, SAME
 from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import release
 

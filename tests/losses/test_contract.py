@@ -15,12 +15,12 @@ from pytorch_metric_learning import losses, miners, reducers, regularizers
 from support.processes import ROOT
 from torch import Tensor, nn
 
-from siamese.commands.losses import describe
+from siamese.commands.loss_table import describe
 from siamese.config.validate import validate
 from siamese.data.batches import Balanced, Kind, Magnet, Pairs, Triplets, Views
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Loss, Objective, References, Traits, TripletLoss, traits
-from siamese.losses.build import Mined, make_loss
+from siamese.losses.make import Mined, make_loss
 
 CLASSES, SIZE = 10, 8
 NAMES = sorted(file.stem for file in (ROOT / "conf/loss").glob("*.yaml"))

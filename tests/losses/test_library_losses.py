@@ -32,7 +32,7 @@ from siamese.config.validate import validate
 from siamese.data import SiameseData
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective, traits
-from siamese.losses.build import LABELS, NAMED, make_loss
+from siamese.losses.make import LABELS, NAMED, make_loss
 from siamese.training.build import build, make_kind, make_trainer
 from siamese.training.check import Command, check, job_config
 from siamese.training.module import SiameseModule

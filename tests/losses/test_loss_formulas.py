@@ -30,7 +30,7 @@ from siamese.losses import (
     TripletLoss,
     TripletSoftLoss,
 )
-from siamese.losses.build import try_out
+from siamese.losses.make import try_out
 
 EUCLIDEAN = {"normalize_embeddings": False, "p": 2}
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1, 3])

@@ -19,6 +19,8 @@ from siamese.config.validate import validate
 from siamese.data import LabelledImages, load
 from siamese.training.build import build, make_trainer, split_data
 
+pytestmark = pytest.mark.slow
+
 LOSSES = [path.stem for path in sorted((ROOT / "conf/loss").glob("*.yaml"))]
 STEPS = 24
 SETTINGS = (

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from siamese.errors import ConfigError
 from siamese.runs.state import state
 from siamese.search.search import Search
 from siamese.search.study_file import draw, read
+
+pytestmark = pytest.mark.slow
 
 FILE = ROOT / "conf" / "search" / "study.yaml"
 SEARCH = """
@@ -82,7 +83,7 @@ def test_a_search_that_is_killed_and_stopped_goes_on_to_its_end(study: Path, scr
 
     process = start(script, study, "n_trials=4", "workers=2", ways=slow)
     wait_for(lambda: len(trials(study)) == 4, process)
-    time.sleep(1)
+    wait_for(lambda: [state(run).name for run in study.parent.glob("tiny/trial-*")].count("running") == 2, process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr

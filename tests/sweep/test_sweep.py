@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +23,9 @@ from support.processes import ROOT, Cli, wait_for
 from siamese.runs.locks import claim, release
 from siamese.runs.read import read_metrics
 from siamese.runs.state import State, state
-from siamese.sweep.job import Job
+from siamese.sweep.job import STOP, Job
+
+pytestmark = pytest.mark.slow
 
 FAKE = "tests/support/fake_train.py"
 INTERRUPTED = 130
@@ -176,7 +177,7 @@ def test_all_of_it_again_sets_the_earlier_runs_aside(fake: Cli, sweeps: Path) ->
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(fake: Cli, sweeps: Path) -> None:
-    process = start(sweeps, "seed=0,1", ways={0: "slow"})
+    process = start(sweeps, "seed=0,1", ways={0: "wait"})  # at its second epoch, until the signal has come
     wait_for(at_epoch(sweeps / "x", 0, 1), process)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
@@ -192,7 +193,7 @@ def test_a_second_ctrl_c_does_not_wait(sweeps: Path) -> None:
     process = start(sweeps, "seed=0", ways={0: "hang"})
     wait_for(lambda: states(sweeps / "x").get(0) == "running", process)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)
+    wait_for((sweeps / "x" / STOP).exists, process)  # the first was heard
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED

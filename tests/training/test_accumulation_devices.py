@@ -37,6 +37,8 @@ from siamese.training.learner import Learner
 from siamese.training.recorder import Recorder
 from siamese.training.signals import StopRequest
 
+pytestmark = pytest.mark.slow
+
 NET = "model._target_=support.accumulating.plain_net"
 TESTS = {"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
 WORDS = (

@@ -16,6 +16,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import accumulation as script
 from siamese.training.gradient_study.study import mean
 
+pytestmark = pytest.mark.slow
+
 WORDS = (
     "loss=triplet_koleo data=digits data.images_per_class=20 data.batch_size=8 trainer.accumulate_grad_batches=2 "
     "model=conv_small model._target_=support.accumulating.plain_net model.embedding_dim=6 "

@@ -39,6 +39,8 @@ from siamese.training.check import Command, check, job_config
 from siamese.training.loggers import Logs, MLflow
 from siamese.training.run import train
 
+pytestmark = pytest.mark.slow
+
 QUICK = (
     "data=digits",
     "model=conv_small",

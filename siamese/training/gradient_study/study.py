@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from scipy import stats
+import numpy as np
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from siamese.compare.statistics import t_interval
 from siamese.data import Batch
 from siamese.losses import traits
 from siamese.training.accumulation.exact import PendingBatch
@@ -79,5 +80,4 @@ def mean(values: Sequence[float]) -> Mean:
     found = [value for value in values if math.isfinite(value)]
     if len(found) < 2:
         return Mean(found[0] if found else math.nan, math.nan, math.nan)
-    interval = stats.ttest_1samp(found, 0.0).confidence_interval(0.95)
-    return Mean(math.fsum(found) / len(found), float(interval.low), float(interval.high))
+    return Mean(math.fsum(found) / len(found), *t_interval(np.array(found)))

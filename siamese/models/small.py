@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from siamese.config.values import check_type
 from siamese.errors import ConfigError, nearest
-from siamese.models.backbone import Backbone, embedding_net
+from siamese.models.base import Backbone, embedding_net
 
 
 @embedding_net

@@ -11,7 +11,7 @@ import torch
 from siamese.config.schema import Evaluation
 from siamese.data import SiameseData
 from siamese.evaluation.names import Values, defined, direction
-from siamese.evaluator.evaluate import PREFIXES, Entries, entry, measured
+from siamese.evaluator.measured import PREFIXES, Entries, entry, measured
 from siamese.evaluator.part import Part
 from siamese.runs.directory import RunDirectory
 from siamese.training.module import SiameseModule
