@@ -23,7 +23,7 @@ TINY = (
     "figures.draw=false callbacks.checkpoint_every=1"
 ).split()
 SPACES = 5 * 2**20
-DEEP = 5000
+DEEP, ABYSS = 5000, 10**6  # the second is where libyaml's loader overflows the stack
 DIGITS = 401  # of a number that no float holds
 
 FOLDER, OTHER = "folder", "other"  # the file of another run is whole in itself
@@ -35,7 +35,7 @@ DAMAGES: dict[str, Callable[[bytes, bytes], bytes | None]] = {
     "torn": lambda own, other: own[: len(own) // 2],
     "spaces": lambda own, other: b" " * SPACES,
     "nested": lambda own, other: b"[" * DEEP + b"]" * DEEP,
-    "nested blocks": lambda own, other: b"- " * DEEP + b"1",
+    "nested blocks": lambda own, other: b"- " * ABYSS + b"1",
     "latin-1": lambda own, other: "café\n".encode("latin-1") * 20,
     OTHER: lambda own, other: other,
 }
@@ -93,6 +93,10 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     replace(path, content.getvalue())
 
 
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else []
+
+
 def whole(digits: int = DIGITS) -> int:
     return 10 ** (digits - 1)
 
@@ -110,6 +114,7 @@ ODD: dict[str, list[tuple[str, Any]]] = {
         ("resumes", {}),
         ("seed", whole()),
         ("seed", math.nan),
+        ("seed", nested(60)),
     ],
     "status.json": [("state", ["completed"]), ("state", "done"), ("error", {}), ("pid", "12"), ("pid", whole())],
     "config.resolved.yaml": [
@@ -118,6 +123,7 @@ ODD: dict[str, list[tuple[str, Any]]] = {
         ("data.batch_size", whole()),
         ("trainer", 5),
         ("seed", {"a": 1}),
+        ("seed", nested(60)),
     ],
     "summary.json": [
         ("test/auc", 0.9),
