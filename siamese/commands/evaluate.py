@@ -88,15 +88,12 @@ def evaluate_again(words: Sequence[str]) -> None:
     asked = arguments(words)
     logging.basicConfig(level=logging.INFO, handlers=[Console()], format="%(message)s")
     config = read_config(asked.run, str(asked.run))
+    if asked.table:
+        _show_table(asked.run)
+        return
     run = RunDirectory(asked.run)  # nobody trains in it while we read
     if asked.out is not None and asked.out.absolute() != asked.run.absolute() and holds_a_run(asked.out):
         raise ConfigError(f"--out {asked.out}: already holds a run; choose another directory")
-    if asked.table:
-        summary = read_summary(asked.run)
-        if not any(name.startswith(("val/", "test/")) for name in summary):
-            raise RunError(f"{asked.run / 'summary.json'}: holds no measure of validation or test images")
-        log.info("%s", results_table(summary, "best"))
-        return
     if asked.figures_only:
         _redraw(asked, run, config)
         return
@@ -105,6 +102,14 @@ def evaluate_again(words: Sequence[str]) -> None:
         log.warning("the run is %s, not completed: this is its %s checkpoint so far", state, asked.checkpoint)
     refuse_strangers(config, asked.trust, asked.config_dir, f"{shown('evaluate')} {pasteable(asked.run)} --trust ")
     _evaluate(asked, run, config)
+
+
+def _show_table(run: Path) -> None:
+    """Print what summary.json holds; nothing is claimed or changed."""
+    summary = read_summary(run)
+    if not any(name.startswith(("val/", "test/")) for name in summary):
+        raise RunError(f"{run / 'summary.json'}: holds no measure of validation or test images")
+    log.info("%s", results_table(summary, "best"))
 
 
 def _redraw(asked: argparse.Namespace, run: RunDirectory, config: Config) -> None:
@@ -151,7 +156,9 @@ def _data(asked: argparse.Namespace, config: Config) -> Data:
     root = str(asked.root or config.data.root)
     if asked.data is None:
         return dataclasses.replace(config.data, root=root) if asked.root else config.data
+    folders = ",".join(f"file://{folder.expanduser().absolute()}" for folder in asked.config_dir)
     words = [f"data={asked.data}", "name=evaluation", f"data.image_size={config.data.image_size}"]
+    words += [f"hydra.searchpath=[{folders}]"] if folders else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", words)
     if composed.data.source == OmegaConf.create(config.data.source):

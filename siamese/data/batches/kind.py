@@ -134,6 +134,32 @@ class Kind(ABC):
         """
 
 
+class Formed(Kind):
+    """Items that are formed as ``data.triplets`` says: of consecutive images, drawn once, or drawn for each epoch."""
+
+    @abstractmethod
+    def of_triplets(self, triplets: np.ndarray) -> np.ndarray:
+        """The items [T, K] that drawn ``triplets`` [T, 3] stand for."""
+
+    @abstractmethod
+    def of_consecutive(self, labels: np.ndarray, per_class: int | None, seed: int) -> np.ndarray:
+        """The items [T, K] of consecutive images of ``labels`` [n], at most ``per_class`` of each class."""
+
+    def fixed(self, labels: np.ndarray, data: Data, seed: int) -> np.ndarray | None:
+        if data.triplets == "resampled":
+            return None
+        if data.triplets == "fixed":
+            return self.of_triplets(drawn_triplets(labels, data.negatives_per_class, seed, "train"))
+        return self.of_consecutive(labels, data.negatives_per_class, seed)
+
+    def items(self, training: Training, epoch: int, segment: Segment) -> np.ndarray:
+        items = training.fixed
+        if items is None:
+            per_class = training.data.negatives_per_class
+            items = self.of_triplets(drawn_triplets(training.labels, per_class, training.seed, "train", epoch))
+        return shuffled(items, training, epoch)
+
+
 def shuffled(items: np.ndarray, training: Training, epoch: int) -> np.ndarray:
     """``items`` [T, K] in the order of ``epoch``."""
     return items[generator(training.seed, "order", epoch).permutation(len(items))]

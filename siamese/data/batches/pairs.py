@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.config.schema import Data
 from siamese.data.batch import Tuples
-from siamese.data.batches.kind import Kind, Segment, Training, drawn_triplets, shuffled, spaced
+from siamese.data.batches.kind import Formed, spaced
 from siamese.data.draws import generator
 from siamese.data.tuples import consecutive_pairs, pairs_of
 
 
-class Pairs(Kind):
+class Pairs(Formed):
     """``data.batch_size`` pairs of images, half of one class and half of two over an epoch, formed as
     ``data.triplets`` says. A loss gets ``(a1, p, a2, n)``, the pairs of one class and those of two."""
 
@@ -21,19 +20,11 @@ class Pairs(Kind):
     verifies_pairs = True
     images = 2
 
-    def fixed(self, labels: np.ndarray, data: Data, seed: int) -> np.ndarray | None:
-        if data.triplets == "resampled":
-            return None
-        if data.triplets == "fixed":
-            return pairs_of(drawn_triplets(labels, data.negatives_per_class, seed, "train"))
-        return drawn_pairs(labels, data.negatives_per_class, seed, "train")
+    def of_triplets(self, triplets: np.ndarray) -> np.ndarray:
+        return pairs_of(triplets)
 
-    def items(self, training: Training, epoch: int, segment: Segment) -> np.ndarray:
-        items = training.fixed
-        if items is None:
-            per_class = training.data.negatives_per_class
-            items = pairs_of(drawn_triplets(training.labels, per_class, training.seed, "train", epoch))
-        return shuffled(items, training, epoch)
+    def of_consecutive(self, labels: np.ndarray, per_class: int | None, seed: int) -> np.ndarray:
+        return drawn_pairs(labels, per_class, seed, "train")
 
     def tuples(self, labels: Tensor) -> Tuples:
         same = labels[0] == labels[1]
