@@ -64,6 +64,7 @@ class Traits(NamedTuple):
 
 # Losses of the library that are a mean over images or over tuples, each term of which sees no other image, or no
 # tuples but those of its anchor. Tuples only weigh the images of the former, and a batch weighs all of its own alike.
+# The contrastive loss is not among them: it averages positive and negative pairs apart, and has more of one by chance.
 _OVER_IMAGES = (
     losses.LargeMarginSoftmaxLoss,
     losses.NormalizedSoftmaxLoss,
@@ -71,7 +72,6 @@ _OVER_IMAGES = (
     losses.SoftTripleLoss,
 )
 _OVER_TUPLES = (
-    losses.ContrastiveLoss,
     losses.LiftedStructureLoss,
     losses.NTXentLoss,
     losses.TripletMarginLoss,

@@ -19,7 +19,7 @@ from siamese.commands.loss_table import describe
 from siamese.config.validate import validate
 from siamese.data.batches import Balanced, Kind, Magnet, Pairs, Triplets, Views
 from siamese.errors import ConfigError
-from siamese.losses import KoLeo, Loss, Objective, References, Traits, TripletLoss, traits
+from siamese.losses import ContrastiveLoss, KoLeo, Loss, Objective, References, Traits, TripletLoss, traits
 from siamese.losses.make import Mined, make_loss
 
 CLASSES, SIZE = 10, 8
@@ -229,7 +229,7 @@ def test_a_subclass_of_the_librarys_may_say_otherwise() -> None:
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        (losses.ContrastiveLoss(reducer=reducers.MeanReducer()), (False, True, False)),
+        (losses.ContrastiveLoss(reducer=reducers.MeanReducer()), (True, True, False)),
         (losses.ContrastiveLoss(reducer=reducers.SumReducer()), (True, True, False)),
         (losses.TripletMarginLoss(reducer=reducers.MeanReducer()), (False, True, False)),
         (losses.TripletMarginLoss(reducer=reducers.ThresholdReducer(low=0)), (True, True, False)),
@@ -284,3 +284,19 @@ def test_drawn_triplets_only_weigh_images_and_weigh_them_alike() -> None:
     assert not traits(loss).uses_tuples
     drawn = KINDS["triplets"].layout.tuples_of(labels)
     assert loss(z, labels, drawn).item() == pytest.approx(loss(z, labels, None).item())
+
+
+def test_the_librarys_contrastive_loss_is_no_mean_over_parts_of_other_mixtures() -> None:
+    """Three pairs of one class and one of two are not the mean of their halves; for ours they are."""
+    z = nn.functional.normalize(torch.randn(8, SIZE, generator=torch.Generator().manual_seed(0)), dim=1)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 0])
+    first, second = torch.arange(8).view(4, 2).t()  # the pairs (0, 1), (2, 3), (4, 5) of one class, (6, 7) of two
+    whole = (first[:3], second[:3], first[3:], second[3:])
+    halves = [(first[:2], second[:2], first[:0], second[:0]), (first[2:3], second[2:3], first[3:], second[3:])]
+    for loss, is_mean in (
+        (losses.ContrastiveLoss(reducer=reducers.MeanReducer()), False),
+        (ContrastiveLoss(2.0), True),
+    ):
+        mean = sum(loss(z, labels, half) for half in halves) / 2
+        assert torch.allclose(loss(z, labels, whole), torch.as_tensor(mean)) == is_mean
+        assert traits(loss).batch_dependent != is_mean
