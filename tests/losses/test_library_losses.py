@@ -312,7 +312,6 @@ def test_several_losses_add_up_with_their_weights_and_their_own_miners() -> None
         ("loss=supcon", True),
         ("loss=triplet_margin", True),  # averages over the terms above zero of the batch
         ("loss=triplet_margin loss.reducer=mean", False),
-        ("loss=contrastive_pml loss.reducer=mean", True),  # averages each kind of pairs apart
         ("loss=contrastive_pml loss.reducer=mean loss.miner=labels", True),
         ("loss=triplet", False),
         ("loss=triplet loss.miner=semihard", True),
