@@ -68,7 +68,7 @@ def assert_same(run: Path, other: Path) -> None:
                 np.testing.assert_array_equal(arrays[key], wanted[key])
 
 
-def refused(train_cli: Cli, run: Path, *says: str) -> None:
+def assert_refused(train_cli: Cli, run: Path, *says: str) -> None:
     before = digests(run)
     done = train_cli(f"resume={run}", LONGER, check=False)
     assert done.returncode == 2
@@ -134,13 +134,13 @@ def test_rows_that_an_earlier_version_has_lost_are_said_to_be(run: Path, longer:
 
 def test_a_checkpoint_of_another_run_is_refused(run: Path, trained: Path, train_cli: Cli) -> None:
     damage(run / LAST, OTHER, trained.parent / OTHER / LAST)
-    refused(train_cli, run, f"{run / LAST}: is a checkpoint of another run")
+    assert_refused(train_cli, run, f"{run / LAST}: is a checkpoint of another run")
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "config.resolved.yaml"])
 def test_what_cannot_be_made_again_is_named(run: Path, train_cli: Cli, file: str) -> None:
     (run / file).unlink()
-    refused(train_cli, run, f"{run / file}: not found")
+    assert_refused(train_cli, run, f"{run / file}: not found")
 
 
 def test_evaluate_needs_no_status(run: Path, trained: Path, cli: Cli) -> None:

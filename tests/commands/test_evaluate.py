@@ -330,6 +330,20 @@ def test_directories_that_are_none_or_anothers(cli: Cli, run: Path, tmp_path: Pa
     assert digests(run) == before
 
 
+def test_the_table_is_every_measure_again_though_another_process_has_the_run(cli: Cli, run: Path) -> None:
+    before = digests(run)
+    claim(run)
+    try:
+        table = cli(SCRIPT, run, "--table").stdout.strip()
+    finally:
+        release(run)
+    assert table in (run / "train.log").read_text()  # which has it from the training itself
+    rows = {words[1]: words[2:] for words in map(str.split, table.replace("│", " │ ").splitlines()) if len(words) > 2}
+    whole = {name.partition("/")[2] for name in summary(run) if name.count("/") == 1 and name.startswith("test/")}
+    assert whole - rows.keys() == set()
+    assert digests(run) == before
+
+
 def test_embeddings_of_nothing_leave_named_gaps(tmp_path: Path) -> None:
     given = part(24, 3)
     given.embeddings[5] = 0

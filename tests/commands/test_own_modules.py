@@ -111,3 +111,12 @@ def test_what_is_wrong_with_it_is_one_line(mine: Path, cli: Cli, words: str, say
     assert done.returncode in (1, 2)
     assert says.replace("widht'; did", "widht': mymod.TinyNet takes width, embedding_dim; did") in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_images_of_ones_own_measure_a_run_on_others(mine: Path, cli: Cli) -> None:
+    words = f"data=digits data.images_per_class=20 model=conv_small {SHORT} hydra.run.dir=digits"
+    cli("train.py", *words.split(), cwd=mine)
+    done = cli("scripts/evaluate.py", "digits", "--config-dir", "conf", "--data", "colours", cwd=mine)
+    assert "measuring 24 images of test" in done.stdout  # every fifth of 120
+    (folder,) = (mine / "digits" / "evaluations").iterdir()
+    assert json.loads((folder / "summary.json").read_text())["test/auc"]["value"] is not None

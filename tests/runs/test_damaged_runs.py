@@ -255,7 +255,7 @@ def begins(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
     return resume
 
 
-def refused(begins: Begins, run: Path, *says: str, words: Sequence[str] = ()) -> None:
+def assert_refused(begins: Begins, run: Path, *says: str, words: Sequence[str] = ()) -> None:
     """Resuming ``run`` is refused in one line, and leaves it as it was."""
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
     with pytest.raises(ConfigError) as error:
@@ -295,7 +295,7 @@ def test_resume_is_refused_without_what_cannot_be_made_again(
             begins(unfinished)
         assert recorded(unfinished).name == "interrupted"  # as it was
     else:
-        refused(begins, unfinished, says, words=[WORD] if file == OVERRIDES else [])
+        assert_refused(begins, unfinished, says, words=[WORD] if file == OVERRIDES else [])
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -328,7 +328,7 @@ def test_a_status_that_the_checkpoints_belie(unfinished: Path, begins: Begins) -
     assert begins(unfinished) == []
     rewrite(unfinished / "config.resolved.yaml", "trainer.max_epochs", 2)
     rewrite(unfinished / "status.json", "state", "completed")
-    refused(begins, unfinished, "has completed its 2 epochs")
+    assert_refused(begins, unfinished, "has completed its 2 epochs")
 
 
 ODD_CONFIGURATIONS = [row for row in ENTRIES if row[0] in ("manifest.json", "config.resolved.yaml")]
@@ -337,7 +337,7 @@ ODD_CONFIGURATIONS = [row for row in ENTRIES if row[0] in ("manifest.json", "con
 @pytest.mark.parametrize(("file", "key", "value"), ODD_CONFIGURATIONS, ids=short)
 def test_resume_is_refused_with_an_odd_entry(unfinished: Path, begins: Begins, file: str, key: str, value: Any) -> None:
     rewrite(unfinished / file, key, value)
-    refused(begins, unfinished, file)
+    assert_refused(begins, unfinished, file)
 
 
 @pytest.mark.parametrize("change", ODD_ROWS.values(), ids=list(ODD_ROWS))
@@ -373,7 +373,7 @@ def test_no_checkpoint_is_left(unfinished: Path, begins: Begins) -> None:
     said = "none is left of the 2 epochs before; training begins again"
     assert begins(unfinished) == [f"{unfinished / 'checkpoints'}: {said}"]
     rewrite(unfinished / "status.json", "state", "completed")
-    refused(begins, unfinished, "has completed its 3 epochs")
+    assert_refused(begins, unfinished, "has completed its 3 epochs")
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "torn", "nested"])
@@ -405,7 +405,7 @@ def test_a_checkpoint_that_training_cannot_go_on_from(
     unfinished: Path, begins: Begins, change: Callable[[dict[str, Any]], object]
 ) -> None:
     edit(unfinished / LAST, change)
-    refused(begins, unfinished, f"{unfinished / LAST}: ")
+    assert_refused(begins, unfinished, f"{unfinished / LAST}: ")
 
 
 def test_a_checkpoint_of_another_model(unfinished: Path, begins: Begins) -> None:
@@ -543,4 +543,4 @@ def test_nothing_waits_for_a_pipe(run: Path, begins: Begins) -> None:
     assert newest(run / "checkpoints") != run / LAST
     with pytest.raises(RunError, match=r"could not be read as arrays \(expected a file"):
         read_arrays(run / "arrays" / "test.npz")
-    refused(begins, run, "expected a file, found")
+    assert_refused(begins, run, "expected a file, found")
