@@ -14,16 +14,16 @@ class Objective(nn.Module):
     """``loss + koleo_weight · KoLeo``, computed in float32 (float64 stays) with autocast off.
 
     ``terms`` names what is added up: the loss under its own name, and ``koleo`` unweighted, when
-    its weight is not 0. ``finds_tuples`` is whether the tuples are those that the batch as a whole has: the
-    loss gets none and finds them in it, or is told of tuples that join its items.
+    its weight is not 0. ``tuples_span_batch`` is :attr:`siamese.data.batches.Kind.tuples_span_batch` of the
+    batches that it is called with.
     """
 
     def __init__(
-        self, name: str, loss: nn.Module, koleo: KoLeo, koleo_weight: float, finds_tuples: bool = False
+        self, name: str, loss: nn.Module, koleo: KoLeo, koleo_weight: float, tuples_span_batch: bool = False
     ) -> None:
         super().__init__()
         self.name, self.base, self.koleo, self.koleo_weight = name, loss, koleo, koleo_weight
-        self.finds_tuples = finds_tuples
+        self.tuples_span_batch = tuples_span_batch
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -32,7 +32,7 @@ class Objective(nn.Module):
 
     @property
     def terms(self) -> list[str]:
-        return [self.name, "koleo"] if self.koleo_weight else [self.name]
+        return [*self.parts]
 
     @property
     def batch_dependent(self) -> bool:
@@ -42,7 +42,7 @@ class Objective(nn.Module):
     @property
     def base_depends(self) -> bool:
         """The same of the loss without KoLeo."""
-        return traits(self.base).depends(drawn=not self.finds_tuples)
+        return traits(self.base).depends(drawn=not self.tuples_span_batch)
 
     def forward(
         self,

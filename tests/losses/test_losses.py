@@ -210,6 +210,6 @@ def test_batch_dependence_is_known() -> None:
     assert not Objective("triplet", TripletLoss(), KoLeo(), 0.0).batch_dependent
     assert Objective("triplet", TripletLoss(), KoLeo(), 0.1).batch_dependent
     # Without tuples, a loss over triplets looks for them in the batch.
-    found = Objective("triplet", TripletLoss(), KoLeo(), 0.0, finds_tuples=True)
+    found = Objective("triplet", TripletLoss(), KoLeo(), 0.0, tuples_span_batch=True)
     assert found.batch_dependent
     assert found.base_depends
