@@ -20,21 +20,34 @@ def check_fits(key: str, needed: int, what: str) -> None:
         raise ConfigError(f"{key}: {what} would take {_gigabytes(needed)}; this machine has {_gigabytes(there)}")
 
 
-def check_images_fit(count: int, image_size: int) -> None:
-    """Refuse ``count`` images, uint8 [3, image_size, image_size], that this machine cannot hold.
+def check_images_fit(count: int, size: tuple[int, int]) -> None:
+    """Refuse ``count`` images, uint8 [3, height, width] of that ``size``, that this machine cannot hold.
 
     Raises:
         ConfigError: see :func:`check_fits`.
     """
-    check_fits(f"data.image_size={image_size}", count * 3 * image_size**2, f"{count:,} images")
+    height, width = size
+    shown = f"{height}" if height == width else f"[{height},{width}]"
+    check_fits(f"data.image_size={shown}", count * 3 * height * width, f"{count:,} images")
 
 
 def total_memory() -> int | None:
     """Bytes of memory of this machine; None where the system does not say."""
+    return _told("MemTotal")
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can be had without taking any from a process; None where the system does not say."""
+    return _told("MemAvailable")
+
+
+def _told(name: str) -> int | None:
     if not MEMINFO.is_file():
         return None
-    first = MEMINFO.read_text().split("\n", 1)[0]  # MemTotal:  24000000 kB
-    return int(first.split()[1]) * 1024
+    for line in MEMINFO.read_text().splitlines():  # MemTotal:  24000000 kB
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def _gigabytes(count: int) -> str:

@@ -11,8 +11,8 @@ from siamese.config.ranges import Range
 def key(default: Any, wanted: Range | None = None, about: str = "", *, science: bool = True) -> Any:
     """A field with its ``default``, the range that is ``wanted`` of it, and what there is to say ``about`` it."""
     metadata = {"wanted": wanted, "about": about, "science": science}
-    if isinstance(default, type) or default in ([], {}):
-        make = default if isinstance(default, type) else type(default)
+    if isinstance(default, (type, list, dict)):
+        make = default if isinstance(default, type) else default.copy
         return field(default_factory=make, metadata=metadata)
     return field(default=default, metadata=metadata)
 

@@ -42,6 +42,17 @@ SHARE_OR_COUNT: Range = (
     lambda v: v >= 1 if isinstance(v, int) else 0 < v <= 1,
     "a fraction above 0.0 and up to 1.0, or a whole number from 1 (of micro-batches)",
 )
+SIZE: Range = (
+    lambda v: (
+        all(isinstance(n, int) and 1 <= n <= 4096 for n in (v if isinstance(v, list) else [v]))
+        and (not isinstance(v, list) or len(v) == 2)
+    ),
+    "a whole number from 1 to 4096, or [HEIGHT, WIDTH]",
+)
+COLOUR: Range = (
+    lambda v: len(v) == 3 and all(0 <= n <= 255 for n in v),
+    "3 whole numbers from 0 to 255: red, green and blue",
+)
 CHANNELS: Range = (lambda v: len(v) == 3, "3 numbers, one a channel")
 DEVIATIONS: Range = (lambda v: len(v) == 3 and min(v) > 0, "3 numbers above 0, one a channel")
 FOLDER_NAME: Range = (

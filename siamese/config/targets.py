@@ -11,8 +11,8 @@ from typing import Any, get_type_hints
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from siamese.config.schema import HANDED_TO_SOURCE, OWN_KEYS, SPANS, TARGETS, Config
-from siamese.config.values import check_type, fits
+from siamese.config.schema import HANDED_TO_SOURCE, KEYS, OF_FILES, OWN_KEYS, SPANS, TARGETS, Config
+from siamese.config.values import check_type, fits, shown
 from siamese.errors import ConfigError, nearest
 
 
@@ -47,6 +47,11 @@ def _check_handed(config: Config) -> None:
         value = getattr(config.data, key)
         if value is None and key in parameters(source) and not fits(None, hints.get(key, Any)):
             raise ConfigError(f"data.{key}: {config.data.source_name} needs it (write data.{key}=VALUE)")
+        if key in OF_FILES and key not in parameters(source) and value != KEYS[f"data.{key}"].default:
+            raise ConfigError(
+                f"data.{key}={shown(value)}: {config.data.source_name} has no use for it; expected "
+                f"{shown(KEYS[f'data.{key}'].default)}"
+            )
 
 
 def node_of(config: Config, key: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from siamese.config.ranges import finite, refused, too_large
-from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Objective
+from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Data, Objective
 from siamese.config.targets import node_of
 from siamese.config.values import check_type, kind_of, mistyped, shown
 from siamese.errors import ConfigError, nearest
@@ -132,12 +132,18 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"data.fold={data.fold}: expected a fold from 0 to {data.folds - 1} (data.folds={data.folds})"
         )
+    if data.split != "kfold" and data.fold_over != "images":
+        raise ConfigError(f"data.fold_over={data.fold_over}: only data.split=kfold has folds; found {data.split}")
+    if data.fold_over == "groups" and data.group is None and data.labels is None:
+        raise ConfigError("data.fold_over=groups: expected data.group, which says what belongs together; found null")
+    if data.group is not None:
+        _check_pattern(data)
     if data.split == "article" and data.triplets != "article":
         raise ConfigError(
             f"data.triplets={data.triplets}: data.split=article splits the article's own triplets;"
             " expected data.triplets=article"
         )
-    if data.augment.crop_padding > data.image_size:
+    if data.augment.crop_padding > min(data.size):
         raise ConfigError(
             f"data.augment.crop_padding={data.augment.crop_padding}: expected at most data.image_size={data.image_size}"
         )
@@ -162,6 +168,17 @@ def _check_combinations(config: Config) -> None:
     for group in TARGETS:
         if group not in OPTIONAL_TARGETS and not node_of(config, group).get("_target_"):
             raise ConfigError(f"{group}._target_: expected the dotted path of what to build, found nothing")
+
+
+def _check_pattern(data: Data) -> None:
+    try:
+        groups = re.compile(str(data.group)).groups
+    except re.error as error:
+        raise ConfigError(f"data.group={data.group}: not a pattern ({error})") from None
+    if not groups and data.labels is None:
+        raise ConfigError(
+            f"data.group={data.group}: expected a pattern with one part in (…), which names the group in an id"
+        )
 
 
 def _check_accumulation(config: Config) -> None:

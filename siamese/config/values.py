@@ -65,3 +65,9 @@ def shown(value: Any) -> str:
 
 def kind_of(value: Any) -> str:
     return PLAIN.get(type(value)) or ("a list" if isinstance(value, Sequence) else "a group of keys")
+
+
+def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """``data.image_size``, one number or two, as height and width."""
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return height, width

@@ -16,8 +16,9 @@ from siamese.data.batches import Kind, Segment, Training, Triplets
 from siamese.data.batches.kind import drawn_triplets
 from siamese.data.batches.pairs import drawn_pairs
 from siamese.data.draws import generator
-from siamese.data.images import LabelledImages
-from siamese.data.loader import EpochLoader, ImageLoader, RankLoader
+from siamese.data.gather import AHEAD, Ahead, fits, held
+from siamese.data.images import LabelledImages, blocks
+from siamese.data.loader import EpochLoader, ImageLoader, Loader, RankLoader
 from siamese.data.splits import split_images
 from siamese.data.tuples import article_split, check_classes
 from siamese.errors import ConfigError
@@ -68,7 +69,8 @@ class SiameseData(pl.LightningDataModule):
         self._training = Training(self._labels[self.parts["train"]], fixed, data, seed)
         self.loader = self._make_loader()
         self.mean, self.std = self._moments()
-        self._pixels = source.images
+        self._pixels: Tensor | None = None  # all images, on the device that holds them
+        self._on_device: dict[torch.device, bool] = {}
         self._found: dict[str, Any] = {}  # the items of the segment that is in use, where the network decides on them
 
     def _triplets(self, part: str) -> np.ndarray:
@@ -170,7 +172,7 @@ class SiameseData(pl.LightningDataModule):
         net.eval()
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
             for batch in self._images(self.parts["train"]):
-                moved = batch._replace(labels=batch.labels.to(device))
+                moved = batch._replace(images=batch.images.to(device), labels=batch.labels.to(device))
                 chunks.append(net(self.on_after_batch_transfer(moved, 0).images).float().cpu())
         net.train(training)
         return torch.cat(chunks).numpy()
@@ -188,7 +190,7 @@ class SiameseData(pl.LightningDataModule):
         if self.config.mean is not None and self.config.std is not None:
             return self.config.mean, self.config.std
         counts = np.zeros((self.source.images.shape[1], 256))
-        for images in self.source.images[torch.from_numpy(self.parts["train"])].split(4096):
+        for images in blocks(self.source.images, self.parts["train"]):
             for channel, values in enumerate(images.transpose(0, 1)):
                 counts[channel] += torch.bincount(values.reshape(-1), minlength=256).numpy()
         levels, shares = np.arange(256) / 255, counts / counts.sum(1, keepdims=True)
@@ -218,45 +220,56 @@ class SiameseData(pl.LightningDataModule):
             },
         }
 
-    def train_dataloader(self) -> EpochLoader | RankLoader:
+    def train_dataloader(self) -> Loader:
         rank, ranks = self._rank()
-        return self.loader if ranks == 1 else RankLoader(self.loader, self.layout, rank, ranks)
+        whole: Loader = self.loader
+        # What is drawn from the network is drawn when it is wanted, not ahead of the steps before it.
+        ahead = AHEAD if self.loader.segments == 1 else 0
+        return self._with_pixels(whole if ranks == 1 else RankLoader(whole, self.layout, rank, ranks), ahead)
 
     def _rank(self) -> tuple[int, int]:
         """Which of how many devices this process trains on."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def val_dataloader(self) -> ImageLoader:
+    def val_dataloader(self) -> Loader:
         return self._images(self.parts["validation"])
 
-    def test_dataloader(self) -> ImageLoader:
+    def test_dataloader(self) -> Loader:
         return self._images(self.parts["test"])
 
-    def predict_dataloader(self) -> ImageLoader:
+    def predict_dataloader(self) -> Loader:
         """The training images, to be embedded as they are."""
         return self._images(self.parts["train"])
 
-    def _images(self, index: np.ndarray) -> ImageLoader:
+    def _images(self, index: np.ndarray) -> Loader:
         rank, ranks = self._rank()
         mine = torch.from_numpy(np.array_split(index, ranks)[rank])
-        return ImageLoader(mine, self.source.labels, self.config.eval_batch_size)
+        return self._with_pixels(ImageLoader(mine, self.source.labels, self.config.eval_batch_size))
+
+    def _with_pixels(self, loader: Loader, ahead: int = AHEAD) -> Loader:
+        """``loader``, with pixels where the device does not hold them all."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if self._holds(device):
+            return loader
+        return Ahead(loader, self.source.images, ahead=ahead, pin=device.type == "cuda")
+
+    def _holds(self, device: torch.device) -> bool:
+        """Whether all images are held on ``device``, as was decided when they were first wanted there."""
+        if device not in self._on_device:
+            images = self.source.images
+            here = isinstance(images, Tensor) and images.device == device
+            self._on_device[device] = here or fits(images, device, self.config.device_budget)
+        return self._on_device[device]
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Gather the batch's images and augment them, on its device."""
+        """Augment the batch's images on its device, gathered there if all are held on it."""
         device = batch.labels.device
-        pixels = self._pixels_on(device)
-        images = pixels[batch.images.to(pixels.device)].to(device, non_blocking=True)
+        images = batch.images
+        if images.dim() == 1:
+            if self._pixels is None or self._pixels.device != device:
+                self._pixels = held(self.source.images, device)
+            images = self._pixels[images.to(device)]
         augment = self.config.augment
         if batch.draws is not None and (augment.crop_padding or augment.flip):
             images = crop_and_flip(images, batch.draws, augment.crop_padding, augment.flip)
         return batch._replace(images=images)
-
-    def _pixels_on(self, device: torch.device) -> Tensor:
-        """The data set on ``device``, moved there once if it takes at most half of what is free."""
-        if device.type == "cuda" and self._pixels.device.type == "cpu" and not self._pixels.is_pinned():
-            free, _ = torch.cuda.mem_get_info(device)
-            fits = self.source.images.nbytes <= free // 2
-            self._pixels = self.source.images.to(device) if fits else self.source.images.pin_memory()
-        elif device.type == "mps" and self._pixels.device.type == "cpu":
-            self._pixels = self.source.images.to(device)
-        return self._pixels

@@ -14,6 +14,7 @@ from torch import nn
 from siamese.config.schema import Config, Evaluation
 from siamese.data import LabelledImages, draw_triplets
 from siamese.data.draws import generator
+from siamese.data.images import pixels
 from siamese.evaluation.blocks import problem
 from siamese.evaluation.measure import Measured, measure
 from siamese.evaluation.names import Undefined, Values, direction
@@ -75,8 +76,15 @@ def embed(net: nn.Module, source: LabelledImages, config: Config) -> Part:
     if len(np.unique(labels[paired])) > 1:
         random = generator(config.seed, "test triplets")
         triplets = paired[draw_triplets(labels[paired], None, random)]
-    images = source.images[torch.from_numpy(index)].numpy()
-    return Part("test", embeddings.numpy(), labels, source.ids[index], source.class_names, triplets, images)
+    return Part(
+        "test",
+        embeddings.numpy(),
+        labels,
+        source.ids[index],
+        source.class_names,
+        triplets,
+        lambda positions: pixels(source.images, index[positions]),
+    )
 
 
 def measured(part: Part, settings: Evaluation, threshold: float | None) -> Measured:

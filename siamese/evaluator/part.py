@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ class Part:
         labels: int64 [N], indices into ``class_names`` [C].
         ids: text [N].
         triplets: positions [T, 3] of anchor, positive and negative.
-        images: uint8 [N, 3, H, W].
+        images: gives the pixels of images by their positions: uint8 [*positions.shape, 3, H, W].
     """
 
     name: str
@@ -29,7 +29,7 @@ class Part:
     ids: np.ndarray
     class_names: Sequence[str]
     triplets: np.ndarray
-    images: np.ndarray
+    images: Callable[[np.ndarray], np.ndarray]
 
 
 def gallery(part: Part) -> dict[str, np.ndarray]:
@@ -48,10 +48,10 @@ def gallery(part: Part) -> dict[str, np.ndarray]:
     return {
         "query_ids": part.ids[queries],
         "query_labels": part.labels[queries],
-        "query_images": part.images[queries],
+        "query_images": part.images(queries),
         "neighbour_ids": part.ids[nearest],
         "neighbour_labels": part.labels[nearest],
-        "neighbour_images": part.images[nearest],
+        "neighbour_images": part.images(nearest),
         "cosines": np.take_along_axis(cosines, nearest, axis=1),
     }
 
@@ -63,7 +63,7 @@ def hardest(part: Part) -> dict[str, np.ndarray]:
     chosen = np.argsort(distances[:, 1] - distances[:, 0], kind="stable")[:HARDEST]
     triplets = part.triplets[chosen]
     return {
-        "images": part.images[triplets],
+        "images": part.images(triplets),
         "labels": part.labels[triplets],
         "ids": part.ids[triplets],
         "distances": distances[chosen],

@@ -38,7 +38,7 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
     Args:
         mean, std: of each channel, in [0, 1].
         embedding_dim: of the linear projection; null for none, when features are the embedding.
-        image_size: height and width of the images, for a backbone that has to know.
+        image_size: height and width of the images (a list where they differ), for a backbone that has to know.
         normalize: whether embeddings have length 1.
         pretrained: start from weights that are downloaded once.
         weights: start from this file instead: a state dict of the same architecture (what it has for
@@ -57,7 +57,7 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
         std: Sequence[float],
         embedding_dim: int | None = 128,
         *,
-        image_size: int = 32,
+        image_size: int | list[int] = 32,
         normalize: bool = True,
         pretrained: bool = False,
         weights: str | None = None,

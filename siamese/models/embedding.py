@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from siamese.config.values import height_width
 from siamese.errors import ConfigError, nearest
 
 
@@ -88,7 +89,7 @@ class EmbeddingNet(nn.Module):
         return self
 
 
-def features_of(net: object, path: str, image_size: int) -> int:
+def features_of(net: object, path: str, image_size: int | list[int]) -> int:
     """How many features D a module of one's own, which ``path`` names, makes of normalised images.
 
     Raises:
@@ -100,7 +101,7 @@ def features_of(net: object, path: str, image_size: int) -> int:
     training = net.training
     try:
         with torch.no_grad():
-            out = net.eval()(torch.zeros(2, 3, image_size, image_size))
+            out = net.eval()(torch.zeros(2, 3, *height_width(image_size)))
     except (RuntimeError, TypeError) as error:
         raise ConfigError(f"model._target_={path}: {wanted}; it raised {' '.join(str(error).split())[:200]}") from error
     finally:

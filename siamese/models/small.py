@@ -4,6 +4,7 @@ as a configuration lists them."""
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, get_type_hints
@@ -11,7 +12,7 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from siamese.config.values import check_type
+from siamese.config.values import check_type, height_width
 from siamese.errors import ConfigError, nearest
 from siamese.models.base import Backbone, embedding_net
 
@@ -54,7 +55,7 @@ def resnet9(width: int = 32) -> Backbone:
 
 
 @embedding_net
-def mlp(image_size: int, width: int = 128, dropout: float = 0.1, grey: bool = False) -> Backbone:
+def mlp(image_size: int | list[int], width: int = 128, dropout: float = 0.1, grey: bool = False) -> Backbone:
     """Flatten, then three linear layers with ReLU, dropout between them. The weights start as Keras
     draws them (Glorot and Bengio 2010, equation 16; biases 0).
 
@@ -63,7 +64,7 @@ def mlp(image_size: int, width: int = 128, dropout: float = 0.1, grey: bool = Fa
         dropout: the share of activations that is dropped.
         grey: see the mean of the channels only.
     """
-    sizes = [image_size**2 * (1 if grey else 3), width, width, width]
+    sizes = [math.prod(height_width(image_size)) * (1 if grey else 3), width, width, width]
     layers = nn.Sequential(*[Grey()] * grey, nn.Flatten())
     for i, (size, out) in enumerate(pairwise(sizes)):
         linear = nn.Linear(size, out)
@@ -89,7 +90,7 @@ for _layer in (
 
 
 @embedding_net
-def sequential(image_size: int, layers: list[Any]) -> Backbone:
+def sequential(image_size: int | list[int], layers: list[Any]) -> Backbone:
     """Layers of torch.nn, one after the other.
 
     Args:
@@ -102,7 +103,7 @@ def sequential(image_size: int, layers: list[Any]) -> Backbone:
             has in a wrong type, and one that what comes before it does not fit.
     """
     made = nn.Sequential()
-    x = torch.zeros(2, 3, image_size, image_size)
+    x = torch.zeros(2, 3, *height_width(image_size))
     for i, entry in enumerate(layers):
         name, arguments = _entry(i, entry)
         try:

@@ -28,16 +28,33 @@ PACKAGES = (
 )
 
 
+class Digest:
+    """A digest of arrays, of which one may be given a part at a time."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=8)
+
+    def begin(self, dtype: str, shape: tuple[int, ...]) -> None:
+        """Announce an array, whose values :meth:`add` gives."""
+        self._hash.update(f"{dtype}{tuple(shape)}".encode())
+
+    def add(self, values: np.ndarray) -> None:
+        self._hash.update(np.ascontiguousarray(values).data)
+
+    def of(self, *arrays: np.ndarray | list[str]) -> str:
+        """The digest (16 hexadecimal digits) with whole ``arrays`` after what was given so far."""
+        for array in arrays:
+            array = np.ascontiguousarray(array)
+            if array.dtype.kind == "U":
+                array = np.char.encode(array, "utf-8")
+            self.begin(array.dtype.str, array.shape)
+            self.add(array)
+        return self._hash.hexdigest()
+
+
 def fingerprint(*arrays: np.ndarray | list[str]) -> str:
     """A digest of the contents, shapes and types of ``arrays`` (16 hexadecimal digits)."""
-    digest = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        array = np.ascontiguousarray(array)
-        if array.dtype.kind == "U":
-            array = np.char.encode(array, "utf-8")
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
+    return Digest().of(*arrays)
 
 
 def git_state() -> dict[str, Any]:

@@ -39,6 +39,18 @@ class Stopped(Exception):
     """A signal has stopped the search; the trials that ran go on next time."""
 
 
+class Storage(RDBStorage):
+    """Optuna's database, of which a waiting trial goes to one worker only: SQLite has no locks on rows."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._one_at_a_time = threading.Lock()
+        super().__init__(*args, **kwargs)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        with self._one_at_a_time:
+            return super().set_trial_state_values(trial_id, state, values)
+
+
 class Search:
     """A study at work: runs its trials, and goes on where an earlier process stopped, however it did.
 
@@ -57,7 +69,7 @@ class Search:
         self.retry = RetryHeartbeatStaleTrialCallback(max_retry=study.retries)
         self.study = optuna.create_study(
             study_name=study.name,
-            storage=RDBStorage(
+            storage=Storage(
                 f"sqlite:///{self.directory / 'study.db'}",
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
@@ -193,7 +205,8 @@ class Search:
         return dict.fromkeys(THREADS, str(max(1, cores() // self.settings.workers)))
 
     def _said(self, trial: Trial, how: str, value: float = math.nan) -> float:
-        done = f"{len(self.finished()) + 1}/{self.settings.n_trials}"
+        ended = sum(t.number != trial.number for t in self.finished()) + 1
+        done = f"{ended}/{self.settings.n_trials}"
         shown = "" if math.isnan(value) else f" {value:.4f}"
         drawn = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.params.items())
         rich.get_console().print(Text(f"[{done}]  {self.folder(trial).name}  {how}{shown}  {drawn}"), soft_wrap=True)

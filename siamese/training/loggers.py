@@ -26,6 +26,7 @@ from torch.nn.functional import interpolate
 
 from siamese.config.schema import Config
 from siamese.config.validate import flatten, to_dict
+from siamese.data.images import Images
 from siamese.errors import RunError
 from siamese.runs.arrays import read_arrays
 from siamese.runs.directory import RunDirectory
@@ -49,7 +50,7 @@ class RunLogger(Logger):
         """Log a figure that has been written to ``path``."""
         raise NotImplementedError
 
-    def log_embeddings(self, part: str, embeddings: Tensor, names: list[str], images: Tensor, step: int) -> None:
+    def log_embeddings(self, part: str, embeddings: Tensor, names: list[str], images: Images, step: int) -> None:
         """Log [N, D] embeddings with their class names and images, uint8 [N, 3, H, W]; by default, don't."""
 
     def close(self, status: str) -> None:
@@ -91,7 +92,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
     def log_figure(self, name: str, path: Path, figure: Figure) -> None:
         self.experiment.add_image(f"figures/{name}", _pixels(figure), dataformats="HWC")
 
-    def log_embeddings(self, part: str, embeddings: Tensor, names: list[str], images: Tensor, step: int) -> None:
+    def log_embeddings(self, part: str, embeddings: Tensor, names: list[str], images: Images, step: int) -> None:
         shown = torch.linspace(0, len(images) - 1, min(len(images), self.IMAGES)).long()
         pictures = images[shown].float() / 255
         size = min(max(pictures.shape[2:]), self.SPRITE // math.ceil(math.sqrt(len(shown))))
@@ -243,7 +244,7 @@ class Logs:
         if isinstance(self.logger, RunLogger):
             self.logger.log_figure(name, path, figure)
 
-    def conclude(self, summary: Mapping[str, Mapping[str, Any]], images: Tensor) -> None:
+    def conclude(self, summary: Mapping[str, Mapping[str, Any]], images: Images) -> None:
         """Log the summary, at the step of its checkpoint, and the test embeddings.
 
         Args:

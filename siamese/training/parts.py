@@ -10,6 +10,7 @@ import torch
 
 from siamese.config.schema import Evaluation
 from siamese.data import SiameseData
+from siamese.data.images import pixels
 from siamese.evaluation.names import Values, defined, direction
 from siamese.evaluator.measured import PREFIXES, Entries, entry, measured
 from siamese.evaluator.part import Part
@@ -39,7 +40,7 @@ def embedded(module: SiameseModule, data: SiameseData, name: str) -> Part:
         data.source.ids[index],
         data.source.class_names,
         np.searchsorted(index, data.triplets[name]),
-        data.source.images[torch.from_numpy(index)].numpy(),
+        lambda positions: pixels(data.source.images, index[positions]),
     )
 
 
@@ -84,7 +85,7 @@ def evaluate_pairs(
         first, second = embeddings[torch.from_numpy(np.searchsorted(data.parts[part], shown))].unbind(1)
         run.arrays(
             f"pairs_{part}",
-            images=data.source.images.numpy()[shown],
+            images=pixels(data.source.images, shown),
             labels=labels[shown],
             distances=torch.linalg.vector_norm(first - second, dim=1).numpy(),
             threshold=np.array(module.pair_distance),

@@ -247,7 +247,7 @@ def _check_image_size(config: Config, module: SiameseModule) -> None:
     size = config.data.image_size
     try:
         with torch.no_grad():
-            copy.deepcopy(module.net).eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+            copy.deepcopy(module.net).eval()(torch.zeros(1, 3, *config.data.size, dtype=torch.uint8))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(

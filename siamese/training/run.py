@@ -16,6 +16,7 @@ from siamese.config.schema import Config
 from siamese.config.trust import resume_words
 from siamese.config.words import pasteable
 from siamese.data import SiameseData, load
+from siamese.data.images import Chosen
 from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.evaluator.measured import Entries, entry, evaluate
 from siamese.evaluator.report import FILE_ONLY, draw, tell
@@ -111,7 +112,7 @@ def _conclude(
     if config.figures.draw:
         draw(run.path, run, config.figures.format, logs.figure)
     run.summary(summary)
-    logs.conclude(summary, data.source.images[torch.from_numpy(data.parts["test"])])
+    logs.conclude(summary, Chosen(data.source.images, data.parts["test"]))
     tell(summary, run, config, notes)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from siamese.data import SiameseData
+from siamese.data.images import pixels
 from siamese.runs.arrays import read_arrays
 from siamese.runs.directory import RunDirectory
 from siamese.training.module import SiameseModule
@@ -14,14 +15,14 @@ from siamese.training.module import SiameseModule
 def show_samples(run: RunDirectory, data: SiameseData) -> None:
     """Show what is trained on, before it is: five images a class, and five triplets where there are."""
     source, train = data.source, data.parts["train"]
-    images, labels = source.images.numpy(), source.labels.numpy()
+    labels = source.labels.numpy()
     names = np.array(source.class_names)
     shown = np.concatenate([train[labels[train] == label][:5] for label in range(len(names))])
-    arrays = {"images": images[shown], "labels": labels[shown], "class_names": names}
+    arrays = {"images": pixels(source.images, shown), "labels": labels[shown], "class_names": names}
     if data.kind.has_roles:
         triplets = data.epoch(0).items[:5].numpy()
         arrays |= {
-            "triplet_images": images[triplets],
+            "triplet_images": pixels(source.images, triplets),
             "triplet_labels": labels[triplets],
             "triplet_distances": np.full((len(triplets), 2), np.nan),
         }

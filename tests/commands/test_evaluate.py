@@ -129,7 +129,9 @@ def part(n: int, classes: int, seed: int = 0) -> Part:
     triplets = np.stack([np.arange(n), (np.arange(n) + classes) % n, (np.arange(n) + 1) % n], 1)
     images = random.integers(0, 256, (n, 3, 4, 4), dtype=np.uint8)
     ids = np.array([f"i{k}" for k in range(n)])
-    return Part("test", random.normal(size=(n, 5)), labels, ids, [str(c) for c in range(classes)], triplets, images)
+    return Part(
+        "test", random.normal(size=(n, 5)), labels, ids, [str(c) for c in range(classes)], triplets, images.__getitem__
+    )
 
 
 @pytest.mark.parametrize(("n", "classes", "queries"), [(24, 3, 10), (6, 2, 6), (60, 20, 10), (4, 2, 4)])

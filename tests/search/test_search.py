@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from support.processes import ROOT, Cli, wait_for
 
 from siamese.errors import ConfigError
 from siamese.runs.state import state
-from siamese.search.search import Search
+from siamese.search.search import Search, Storage
 from siamese.search.study_file import draw, read
 
 pytestmark = pytest.mark.slow
@@ -29,7 +31,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from siamese.commands.messages import errors_in_one_line
-from siamese.search.search import Search
+from siamese.search.search import Search, Storage
 from siamese.search.study_file import read
 with errors_in_one_line():
     search = Search(read(Path(sys.argv[1]), sys.argv[2:]), (sys.executable, "tests/support/fake_train.py"))
@@ -110,6 +112,23 @@ def test_a_search_that_is_killed_and_stopped_goes_on_to_its_end(study: Path, scr
     again = start(script, study, "n_trials=4")
     assert again.communicate()[0].count("trial-") >= 2  # nothing to do but to say it again
     assert len(trials(study)) == len(states)
+
+
+def test_a_waiting_trial_goes_to_one_worker_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(f"sqlite:///{tmp_path / 'study.db'}")
+    tries = optuna.create_study(storage=storage)
+    for _ in range(4):
+        tries.enqueue_trial({})
+    check = Storage.check_trial_is_updatable
+
+    def slowly(self: Storage, trial: int, state: optuna.trial.TrialState) -> None:
+        check(self, trial, state)
+        time.sleep(0.05)  # between looking at a trial and taking it
+
+    monkeypatch.setattr(Storage, "check_trial_is_updatable", slowly)
+    with ThreadPoolExecutor(4) as workers:
+        taken = [*workers.map(lambda _: tries.ask().number, range(4))]
+    assert sorted(taken) == [0, 1, 2, 3]
 
 
 def test_a_trial_that_is_no_good_is_pruned_and_one_that_fails_is_not_the_end(study: Path, script: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_terminal_that_goes_away_stops_nothing(caplog: pytest.LogCaptureFixtur
     before = signal.getsignal(signal.SIGHUP)
     with StopRequest() as stop:
         stop.patient = True
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
         stop.obey()
         assert stop.signal is None
     assert signal.getsignal(signal.SIGHUP) is before

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from siamese.config.values import height_width
 from siamese.data.images import LabelledImages
 from siamese.errors import RunError
 from siamese.memory import check_images_fit
 
 
-def cifar10(root: str | None, download: bool, image_size: int) -> LabelledImages:
+def cifar10(root: str | None, download: bool, image_size: int | list[int]) -> LabelledImages:
     """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, as 3 x image_size x image_size.
 
     Args:
@@ -25,6 +26,7 @@ def cifar10(root: str | None, download: bool, image_size: int) -> LabelledImages
     """
     from torchvision.datasets import CIFAR10
 
+    size = height_width(image_size)
     folder = Path(root or "data").expanduser()
     parts = []
     for train in (True, False):
@@ -43,11 +45,11 @@ def cifar10(root: str | None, download: bool, image_size: int) -> LabelledImages
                 f"({' '.join(str(error).split())}); remove cifar-10-* from it, and set data.download=true"
             ) from None
     names = [f"{'train' if part.train else 'test'}/{i:05d}" for part in parts for i in range(len(part.data))]
-    check_images_fit(len(names), image_size)
+    check_images_fit(len(names), size)
     pixels = torch.cat([torch.from_numpy(part.data) for part in parts])
     images = pixels.permute(0, 3, 1, 2).contiguous()
-    if images.shape[2:] != (image_size, image_size):
-        images = torch.nn.functional.interpolate(images, (image_size, image_size), mode="bilinear", antialias=True)
+    if images.shape[2:] != size:
+        images = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
     return LabelledImages(
         images,
         torch.tensor([*parts[0].targets, *parts[1].targets]),

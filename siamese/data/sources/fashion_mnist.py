@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from siamese.config.values import height_width
 from siamese.data.images import LabelledImages
 from siamese.errors import RunError
 from siamese.memory import check_images_fit
@@ -25,7 +26,7 @@ FILES = {
 }
 
 
-def fashion_mnist(root: str | None, download: bool, image_size: int) -> LabelledImages:
+def fashion_mnist(root: str | None, download: bool, image_size: int | list[int]) -> LabelledImages:
     """60,000 training and 10,000 test images of clothes, 28x28 grey, as 3 x image_size x image_size.
 
     The files are looked for in ``root`` (and in FashionMNIST/raw below it, where torchvision puts
@@ -39,9 +40,9 @@ def fashion_mnist(root: str | None, download: bool, image_size: int) -> Labelled
     folder = _folder(root, download)
     parts = [[_idx(folder, f"{part}-{kind}") for kind in ("images-idx3", "labels-idx1")] for part in ("train", "t10k")]
     counts = [len(labels) for _, labels in parts]
-    check_images_fit(sum(counts), image_size)
+    size = height_width(image_size)
+    check_images_fit(sum(counts), size)
     images = torch.cat([images for images, _ in parts]).unsqueeze(1)
-    size = (image_size, image_size)
     if images.shape[2:] != size:
         images = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
     return LabelledImages(

@@ -1,0 +1,6 @@
+"""Collections of image files: found, decoded in parallel once, and kept as pixels that are mapped."""
+
+from siamese.data.files.collection import ImageFiles, collection
+from siamese.data.files.decode import Decoding
+
+__all__ = ["Decoding", "ImageFiles", "collection"]
