@@ -11,6 +11,7 @@ batches with their 95 % t intervals.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -178,6 +179,19 @@ def write(rows: list[dict[str, Any]], words: Sequence[str], out: Path) -> None:
         drawn.savefig(file, format="png", dpi=150)
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Lightning has to say of each of many short fits."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser("accumulation", __doc__ or "")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="as after train.py")
@@ -193,10 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ConfigError(f"--batches {asked.batches}: expected at least 1")
         from rich.console import Console
 
-        logging.disable(logging.WARNING)
-        warnings.simplefilter("ignore")
         out = asked.out or Path("outputs/accumulation") / time.strftime("%Y-%m-%d_%H-%M-%S")
-        rows = study(asked.words, asked.batches, asked.windows, out)
+        with _quiet():
+            rows = study(asked.words, asked.batches, asked.windows, out)
         write(rows, asked.words, out)
         for shown in tables(rows):
             Console().print(shown)
