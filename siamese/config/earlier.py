@@ -27,6 +27,9 @@ def brought_up_to_date(recorded: Any) -> Any:
     data, batches, logger = (config.get(group) for group in ("data", "batches", "logger"))
     if isinstance(data, Mapping) and isinstance(data.get("source"), str):
         config["data"] = {**data, "source": {"_target_": f"siamese.data.{data['source']}"}}
+    data = config.get("data")
+    if isinstance(data, Mapping) and isinstance(augment := data.get("augment"), Mapping) and "_target_" not in augment:
+        config["data"] = {**data, "augment": {"_target_": "siamese.data.augment.CropFlip", **augment}}
     if isinstance(batches, Mapping) and isinstance(batches.get("kind"), str):
         counts = {name: value for name, value in batches.items() if name != "kind" and value is not None}
         config["batches"] = {"_target_": KINDS.get(batches["kind"], batches["kind"]), **counts}

@@ -67,6 +67,7 @@ MODULES: Range = (
 
 # Of arguments that targets take, wherever they go by these keys; a loss inside a loss likewise.
 ARGUMENTS: dict[str, Range] = {
+    "data.augment.crop_padding": whole_from(0),
     "batches.images_per_class": at_least(2),
     "batches.clusters_per_class": at_least(1),
     "batches.images_per_cluster": at_least(2),

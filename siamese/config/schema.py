@@ -36,12 +36,6 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Augment:
-    crop_padding: int = key(4, at_least(0), "pixels of black border, then a crop of the original size at random")
-    flip: bool = key(True, None, "left to right, every second image")
-
-
-@dataclass(frozen=True)
 class Data:
     """Labelled images, and how they are split and made into tuples."""
 
@@ -100,7 +94,9 @@ class Data:
     eval_batch_size: int = where(256, at_least(1), "images embedded at a time when nothing is trained")
     mean: list[float] | None = key(None, CHANNELS, "of each channel, in [0, 1]; null = of the training images")
     std: list[float] | None = key(None, DEVIATIONS, "likewise")
-    augment: Augment = key(Augment)
+    augment: dict[str, Any] = key(
+        {"_target_": "siamese.data.augment.CropFlip"}, None, "how training images are changed, of augment="
+    )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -263,6 +259,7 @@ class Config:
 # Nodes that name a _target_, with the arguments that the program itself supplies to it.
 TARGETS: dict[str, tuple[str, ...]] = {
     "data.source": HANDED_TO_SOURCE,
+    "data.augment": (),
     "batches": (),
     "model": ("mean", "std", "image_size"),
     "loss": ("num_classes", "embedding_size"),
@@ -270,7 +267,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "scheduler": ("optimizer",),
     "logger": ("run",),
 }
-OPTIONAL_TARGETS = ("scheduler", "logger")  # a null _target_ is a choice there
+OPTIONAL_TARGETS = ("data.augment", "scheduler", "logger")  # a null _target_ is a choice there
 # Keys of those nodes that are ours, not the target's. A loss inside another loss has them too.
 OWN_KEYS: dict[str, dict[str, Any]] = {
     "loss": {"batches": list[str] | None, "miner": str | dict[str, Any] | None},

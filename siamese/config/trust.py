@@ -42,7 +42,7 @@ def strangers(own: Config) -> Iterator[tuple[str, str]]:
     """Nodes of a run's configuration, and what each wants built that no file of ``conf/`` names."""
     groups = {key: node_of(own, key) for key in TARGETS}
     for key, node in [*groups.items(), ("callbacks.extra", own.callbacks.extra)]:
-        known = {inner["_target_"] for inner in _nodes_below(CONF / key.partition(".")[0])}
+        known = {inner["_target_"] for inner in _nodes_below(_group(key))}
         for at, inner in targets(key, node):
             if inner["_target_"] not in known:
                 yield at, str(inner["_target_"])
@@ -53,6 +53,11 @@ def resume_words(run: Path, own: Config) -> list[Any]:
     modules = sorted({target.rpartition(".")[0] for _, target in strangers(own)})
     trust = [f"trust={modules[0]}" if len(modules) == 1 else f"trust=[{','.join(modules)}]"] if modules else []
     return [("resume", near(run)), *trust]
+
+
+def _group(key: str) -> Path:
+    """The folder of the options that a node of the configuration is chosen from."""
+    return CONF / ("augment" if key.startswith("data.augment") else key.partition(".")[0])
 
 
 def _nodes_below(folder: Path) -> Iterator[Any]:
@@ -73,7 +78,7 @@ def with_typed_targets(composed: Any, words: Sequence[str]) -> dict[str, Any]:
         *path, last = key.split(".")
         parent = functools.reduce(lambda node, name: node[name], path, config)
         node = parent[last]
-        if node["_target_"] in {known["_target_"] for known in _nodes_below(CONF / key.partition(".")[0])}:
+        if node["_target_"] in {known["_target_"] for known in _nodes_below(_group(key))}:
             continue
         ours = {name for name in node if f"{key}.{name}" in KEYS} | ({"interval"} if key == "scheduler" else set())
         kept = ours | {name for name in node if any(_says(word, f"{key}.{name}") for word in typed)}

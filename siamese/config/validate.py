@@ -143,10 +143,9 @@ def _check_combinations(config: Config) -> None:
             f"data.triplets={data.triplets}: data.split=article splits the article's own triplets;"
             " expected data.triplets=article"
         )
-    if data.augment.crop_padding > min(data.size):
-        raise ConfigError(
-            f"data.augment.crop_padding={data.augment.crop_padding}: expected at most data.image_size={data.image_size}"
-        )
+    padding = data.augment.get("crop_padding", 0)
+    if padding > min(data.size):
+        raise ConfigError(f"data.augment.crop_padding={padding}: expected at most data.image_size={data.image_size}")
     if (data.mean is None) != (data.std is None):
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
     _check_accumulation(config)

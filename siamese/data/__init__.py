@@ -7,7 +7,7 @@ from siamese.data.augment import crop_and_flip
 from siamese.data.batch import Batch, Layout
 from siamese.data.datamodule import SiameseData
 from siamese.data.images import LabelledImages
-from siamese.data.load import load
+from siamese.data.load import load, load_to_train
 from siamese.data.sources.cifar10 import cifar10
 from siamese.data.sources.digits import digits
 from siamese.data.sources.fashion_mnist import fashion_mnist
@@ -30,5 +30,6 @@ __all__ = [
     "fashion_mnist",
     "image_folder",
     "load",
+    "load_to_train",
     "split_images",
 ]

@@ -20,7 +20,7 @@ class Batch(NamedTuple):
         labels: int64 [N], classes.
         tuples: the ``indices_tuple`` of a loss (see :meth:`siamese.data.batches.Kind.tuples`); each int64 tensor
             holds positions in this batch.
-        draws: float32 [N, 3] in [0, 1): vertical crop, horizontal crop, flip; None leaves pixels alone.
+        draws: float32 [N, D] in [0, 1), those that the augmentation takes for an image; None leaves pixels alone.
     """
 
     images: Tensor
@@ -35,7 +35,7 @@ class Epoch(NamedTuple):
     Attributes:
         items: int64 [T, K], indices into the data set: the images of each triplet, pair, class
             group, cluster group or pair of views.
-        draws: float32 [T, K, 3], for each place, image and kind of augmentation.
+        draws: float32 [T, K, D], what the augmentation of each place and image follows from.
     """
 
     items: Tensor

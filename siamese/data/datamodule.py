@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from siamese.config.schema import Data
-from siamese.data.augment import crop_and_flip
+from siamese.data.augment import make_augmentation
 from siamese.data.batch import Batch, Epoch, Tuples
 from siamese.data.batches import Kind, Segment, Training, Triplets
 from siamese.data.batches.kind import drawn_triplets
@@ -49,6 +49,7 @@ class SiameseData(pl.LightningDataModule):
         self.source, self.config, self.seed, self.devices = source, data, seed, devices
         self.kind = kind or Triplets()
         self.layout = self.kind.layout
+        self.augment = make_augmentation(data)
         self._labels = source.labels.numpy()
         split = split_images(source, data, seed)
         self.parts = {"train": split.train, "validation": split.validation, "test": split.test}
@@ -147,7 +148,9 @@ class SiameseData(pl.LightningDataModule):
 
     def _draws(self, epoch: int, count: int, images: int) -> Tensor:
         random = generator(self.seed, "augmentation", epoch)
-        return torch.from_numpy(random.random((count, images, 3), dtype=np.float32))
+        return torch.from_numpy(
+            random.random((count, images, self.augment.draws if self.augment else 0), dtype=np.float32)
+        )
 
     def _segment(self, epoch: int, number: int) -> Epoch:
         """The items of a segment. Where they follow from the network, one that was begun before a stop is in the
@@ -269,7 +272,6 @@ class SiameseData(pl.LightningDataModule):
             if self._pixels is None or self._pixels.device != device:
                 self._pixels = held(self.source.images, device)
             images = self._pixels[images.to(device)]
-        augment = self.config.augment
-        if batch.draws is not None and (augment.crop_padding or augment.flip):
-            images = crop_and_flip(images, batch.draws, augment.crop_padding, augment.flip)
+        if batch.draws is not None and self.augment is not None:
+            images = self.augment(images, batch.draws)
         return batch._replace(images=images)

@@ -17,22 +17,30 @@ from siamese.data.splits import split_images
 from siamese.errors import ConfigError
 
 
-def load(data: Data, seed: int) -> LabelledImages:
-    """Load ``data.source``; ``data.images_per_class`` keeps that many training images of each
-    class, drawn from ``seed`` and left in their order.
-
-    What cannot be split as ``data`` says is refused before the first file is decoded.
+def load_to_train(data: Data, seed: int) -> LabelledImages:
+    """:func:`load`, which refuses what cannot be split as ``data`` says before the first file is decoded.
 
     Raises:
-        ConfigError: when a class has fewer images than ``data.images_per_class``, the images cannot be split, or the
-            source returns something else.
-        RunError: when the source cannot be found, downloaded or read.
+        ConfigError: when the images cannot be split; see also :func:`load`.
+        RunError: see :func:`load`.
     """
     found = describe(data, seed)
     if isinstance(found.images, ImageFiles):
         split_images(found, data, seed)
         found = decoded(found)
     return found
+
+
+def load(data: Data, seed: int) -> LabelledImages:
+    """Load ``data.source``; ``data.images_per_class`` keeps that many training images of each
+    class, drawn from ``seed`` and left in their order.
+
+    Raises:
+        ConfigError: when a class has fewer images than ``data.images_per_class``, or the source returns something else.
+        RunError: when the source cannot be found, downloaded or read.
+    """
+    found = describe(data, seed)
+    return decoded(found) if isinstance(found.images, ImageFiles) else found
 
 
 def describe(data: Data, seed: int) -> LabelledImages:

@@ -22,6 +22,7 @@ from siamese.config.schema import Config
 from siamese.config.targets import make, targets
 from siamese.config.values import shown
 from siamese.data import SiameseData
+from siamese.data.augment import make_augmentation
 from siamese.data.batch import Tuples
 from siamese.data.batches import Kind
 from siamese.errors import ConfigError, RunError, nearest
@@ -49,6 +50,7 @@ def preflight(config: Config) -> None:
             accumulation that do not go together, and values that a loss, the optimizer or the scheduler refuses.
     """
     kind = make_kind(config)
+    make_augmentation(config.data)
     _check_logger(config)
     _check_callbacks(config)
     check_device(config)

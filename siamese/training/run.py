@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from siamese.config.schema import Config
 from siamese.config.trust import resume_words
 from siamese.config.words import pasteable
-from siamese.data import SiameseData, load
+from siamese.data import SiameseData, load_to_train
 from siamese.data.images import Chosen
 from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.evaluator.measured import Entries, entry, evaluate
@@ -65,7 +65,7 @@ def train(command: Command, directory: Path) -> None:
 def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, resuming: bool) -> None:
     quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = split_data(config, load(config.data, config.seed))
+    data = split_data(config, load_to_train(config.data, config.seed))
     module = build(config, data)
     recorder, callbacks = make_callbacks(config, run, stop)
     trainer = make_trainer(config, run.path, callbacks)

@@ -154,7 +154,7 @@ def test_the_hardest_triplets_are_those_with_the_nearest_negative() -> None:
     assert np.array_equal(found["ids"], given.ids[given.triplets[worst]])
     a, p, n = given.triplets[worst[0]]
     assert np.allclose(found["distances"][0], [1 - z[a] @ z[p], 1 - z[a] @ z[n]])
-    assert np.array_equal(found["images"][0, 2], given.images[n])
+    assert np.array_equal(found["images"][0, 2], given.images(np.array(n)))
 
 
 # -- evaluate.py ---------------------------------------------------------------------------------

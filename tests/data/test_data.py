@@ -20,7 +20,7 @@ from PIL import Image
 from support.images import toy_images, write_folder
 from torchvision.datasets import CIFAR10
 
-from siamese.config.schema import Augment, Data
+from siamese.config.schema import Data
 from siamese.data import SiameseData, article_triplets, crop_and_flip, draw_triplets, load, split_images
 from siamese.data.draws import generator
 from siamese.data.tuples import article_split
@@ -240,7 +240,13 @@ def test_crop_and_flip_against_torchvision_image_by_image() -> None:
 
 def test_no_augmentation_leaves_the_pixels() -> None:
     source = toy_images([10, 10])
-    data = SiameseData(source, dataclasses.replace(TOY, augment=Augment(crop_padding=0, flip=False)), 0)
+    data = SiameseData(
+        source,
+        dataclasses.replace(
+            TOY, augment={"_target_": "siamese.data.augment.CropFlip", "crop_padding": 0, "flip": False}
+        ),
+        0,
+    )
     batch = next(iter(data.train_dataloader()))
     assert torch.equal(data.on_after_batch_transfer(batch, 0).images, source.images[batch.images])
 

@@ -248,7 +248,7 @@ def test_the_contrastive_experiment_is_kerass() -> None:
     assert (config.data.batch_size, config.trainer.max_epochs, config.loss["margin"]) == (128, 20, 1.0)
     assert (config.data.image_size, config.data.mean, config.data.std) == (28, [0.0] * 3, [1.0] * 3)
     assert (config.model["normalize"], config.model["embedding_dim"], config.model["grey"]) == (False, None, True)
-    assert (config.data.augment.crop_padding, config.data.augment.flip) == (0, False)
+    assert config.data.augment["_target_"] is None
 
 
 def test_a_source_that_is_not_there_is_refused() -> None:

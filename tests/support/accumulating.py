@@ -14,7 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from siamese.config.schema import Augment, Config
+from siamese.config.schema import Config
 from siamese.config.validate import validate
 from siamese.data import SiameseData
 from siamese.models import EmbeddingNet, conv_small
@@ -91,7 +91,10 @@ def make(
     torch.manual_seed(seed)
     asked = config(*words)
     settings = dataclasses.replace(
-        asked.data, batch_size=batch_size, val_fraction=0.2, augment=Augment(crop_padding=1, flip=True)
+        asked.data,
+        batch_size=batch_size,
+        val_fraction=0.2,
+        augment={"_target_": "siamese.data.augment.CropFlip", "crop_padding": 1, "flip": True},
     )
     data = SiameseData(toy_images([17, 17, 16], seed=seed), settings, seed, make_kind(asked))
     module = build(asked, data)

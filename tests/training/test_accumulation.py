@@ -11,7 +11,7 @@ import torch
 from support.images import toy_images
 from torch import nn
 
-from siamese.config.schema import Augment, Data
+from siamese.config.schema import Data
 from siamese.data import SiameseData
 from siamese.losses import KoLeo, Objective, TripletLoss
 from siamese.models import EmbeddingNet
@@ -24,7 +24,7 @@ DATA = Data(
     negatives_per_class=None,
     triplets="fixed",
     val_fraction=0.2,
-    augment=Augment(crop_padding=1, flip=True),
+    augment={"_target_": "siamese.data.augment.CropFlip", "crop_padding": 1, "flip": True},
 )
 
 
