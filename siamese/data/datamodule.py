@@ -16,6 +16,7 @@ from siamese.data.batches import Kind, Segment, Training, Triplets
 from siamese.data.batches.kind import drawn_triplets
 from siamese.data.batches.pairs import drawn_pairs
 from siamese.data.draws import generator
+from siamese.data.duplicates import settle
 from siamese.data.gather import AHEAD, Ahead, fits, held
 from siamese.data.images import LabelledImages, blocks
 from siamese.data.loader import EpochLoader, ImageLoader, Loader, RankLoader
@@ -32,6 +33,8 @@ class SiameseData(pl.LightningDataModule):
         kind: what a micro-batch holds.
         parts: the image indices that each of train, validation and test may use.
         layout: how the images of a training item lie in a batch.
+        duplicates: pairs [P, 2] of images with the same pixels that should be apart.
+        remarks: what there is to say of the split.
         triplets: the fixed triplets [T, 3] of validation and test, indices into the images; the same
             for every kind of batches, so that runs compare.
     """
@@ -51,7 +54,8 @@ class SiameseData(pl.LightningDataModule):
         self.layout = self.kind.layout
         self.augment = make_augmentation(data)
         self._labels = source.labels.numpy()
-        split = split_images(source, data, seed)
+        split, self.duplicates = settle(source, split_images(source, data, seed), data.duplicates)
+        self.remarks = split.remarks
         self.parts = {"train": split.train, "validation": split.validation, "test": split.test}
         self.triplets: dict[str, np.ndarray] = {}
         for part, index in self.parts.items():

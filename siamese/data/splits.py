@@ -14,11 +14,12 @@ from siamese.errors import ConfigError
 
 @dataclass(frozen=True)
 class Split:
-    """Indices of images, each sorted: [n_train], [n_validation], [n_test]."""
+    """Indices of images, each sorted: [n_train], [n_validation], [n_test]; and what there is to say of it."""
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    remarks: tuple[str, ...] = ()
 
 
 def split_images(source: LabelledImages, data: Data, seed: int) -> Split:

@@ -142,6 +142,13 @@ class RunDirectory:
         own = {} if self.run_id is None else {"run_id": self.run_id}
         return {**own, "metrics": _as_csv(self.history())}
 
+    def table(self, name: str, rows: Sequence[Mapping[str, str]]) -> Path:
+        """Write NAME.csv."""
+        path = self.path / f"{name}.csv"
+        with atomic(path) as file:
+            file.write(_as_csv(rows).encode())
+        return path
+
     def arrays(self, name: str, **values: Any) -> Path:
         """Write arrays/NAME.npz (no pickled objects)."""
         path = self.path / "arrays" / f"{name}.npz"

@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from siamese.config.schema import Config
 from siamese.config.trust import resume_words
 from siamese.config.words import pasteable
-from siamese.data import SiameseData, load_to_train
+from siamese.data import SiameseData, duplicates, load_to_train
 from siamese.data.images import Chosen
 from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.evaluator.measured import Entries, entry, evaluate
@@ -78,6 +78,11 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         run.resume(config)
         run.status("running")
     elif not follows():
+        for remark in data.remarks:
+            log.warning("%s", remark)
+        if len(data.duplicates):
+            found = duplicates.rows(data.source, data.parts, data.duplicates)
+            log.warning("all of these pairs: %s", near(run.table("duplicates", found)))
         show_samples(run, data)
         if config.figures.draw:
             draw(run.path, run, config.figures.format)
