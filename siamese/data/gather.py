@@ -22,7 +22,7 @@ def fits(images: Images, device: torch.device, budget: float | None) -> bool:
     """Whether ``images`` may all be held on ``device``: they take at most ``budget`` GB, or without one a quarter of
     what is free there."""
     if budget is not None:
-        return images.nbytes <= budget * 1e9
+        return images.nbytes <= round(budget * 1e9)
     if device.type == "cuda":
         return images.nbytes <= torch.cuda.mem_get_info(device)[0] // SHARE
     free = available_memory()
