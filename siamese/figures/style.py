@@ -31,8 +31,14 @@ def class_style(label: int, size: float) -> dict[str, Any]:
 
 
 def short(name: str) -> str:
-    """``name``, cut in its middle to LONGEST characters (long names often begin alike)."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[1 - LONGEST // 2 :]}"
+    """``name`` as matplotlib shows it, cut in its middle to LONGEST characters (long names often begin alike).
+
+    A dollar sign begins no formula, what cannot be printed is a �, and a name that begins with an underscore, which a
+    legend would leave out, begins with a space.
+    """
+    cut = name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[1 - LONGEST // 2 :]}"
+    shown = "".join(letter if letter.isprintable() else "�" for letter in cut).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def text_width(texts: Sequence[str], size: float) -> float:

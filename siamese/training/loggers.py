@@ -10,6 +10,7 @@ import inspect
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -86,7 +87,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
             restart = Event(session_log=SessionLog(status=SessionLog.START))
             self.experiment._get_file_writer().add_event(restart, step)
             self._continues = False
-        super().log_metrics(metrics, step)
+        super().log_metrics({as_tag(name): value for name, value in metrics.items()}, step)
         self.experiment.flush()  # a killed run has what it measured
 
     def log_figure(self, name: str, path: Path, figure: Figure) -> None:
@@ -157,7 +158,7 @@ class MLflow(RunLogger, MLFlowLogger):
     def log_metrics(self, metrics: Scalars, step: int | None = None) -> None:
         if "epoch" in metrics and (step or 0) <= self._logged:
             return  # trained again after a kill; MLflow would keep both
-        super().log_metrics(metrics, step)
+        super().log_metrics({as_tag(name): value for name, value in metrics.items()}, step)
 
     def log_figure(self, name: str, path: Path, figure: Figure) -> None:
         self.experiment.log_artifact(self.run_id, str(path), "figures")
@@ -262,6 +263,12 @@ class Logs:
             test = read_arrays(self._run.path / "arrays" / "test.npz", "embeddings", "labels", "class_names")
             names = [str(test["class_names"][label]) for label in test["labels"]]
             self.logger.log_embeddings("test", torch.from_numpy(test["embeddings"]), names, images, step)
+
+
+def as_tag(metric: str) -> str:
+    """``metric`` in the letters that every logger keeps, and no two of them alike: another letter (classes may have any
+    name) is _xHEX_, its code point."""
+    return re.sub(r"[^\w/.-]|_(?=x[0-9a-f]+_)", lambda odd: f"_x{ord(odd[0]):x}_", metric, flags=re.ASCII)
 
 
 def _pixels(figure: Figure) -> np.ndarray:

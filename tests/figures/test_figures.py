@@ -28,6 +28,7 @@ from siamese.runs.locks import release
 NAMES = {
     1: ["only"],
     2: ["cat", "dog"],
+    7: ["$50%_$100", "_hidden", "two\nlines", "$$", "\\alpha", "100% & more", "{x}^2"],
     10: "airplane automobile bird cat deer dog frog horse ship truck".split(),
     23: [f"a class with a long name {i}" for i in range(23)],
 }

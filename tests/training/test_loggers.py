@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import struct
 import sys
 import time
@@ -19,6 +20,8 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
@@ -36,7 +39,7 @@ from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import release
 from siamese.runs.read import read_metrics
 from siamese.training.check import Command, check, job_config
-from siamese.training.loggers import Logs, MLflow
+from siamese.training.loggers import Logs, MLflow, as_tag
 from siamese.training.run import train
 
 pytestmark = pytest.mark.slow
@@ -325,3 +328,11 @@ def test_a_missing_logger_ends_the_command_before_its_directory_is_made(train_cl
         "error: logger=wandb: wandb is not installed; pip install -e '.[wandb]' installs it\n"
     )
     assert not run.exists()
+
+
+@given(st.lists(st.text(st.sampled_from("ab_x24$ %é/.-\n"), max_size=8), unique=True))
+def test_no_two_metrics_merge_in_the_letters_of_a_logger(names: list[str]) -> None:
+    tags = [as_tag(name) for name in names]
+    assert len(set(tags)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_/.-]*", one) for one in tags)
+    assert as_tag("val/area/airplane_2.x") == "val/area/airplane_2.x"
