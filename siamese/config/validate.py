@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from siamese.config.ranges import finite, refused, too_large
-from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Data, Objective
+from siamese.config.schema import KEYS, OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Data, Objective
 from siamese.config.targets import node_of
 from siamese.config.values import check_type, kind_of, mistyped, shown
 from siamese.errors import ConfigError, nearest
@@ -142,6 +142,12 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"data.triplets={data.triplets}: data.split=article splits the article's own triplets;"
             " expected data.triplets=article"
+        )
+    fraction = KEYS["data.val_fraction"].default
+    if data.split == "article" and data.val_fraction != fraction:
+        raise ConfigError(
+            f"data.val_fraction={data.val_fraction}: data.split=article validates on the last 5 % of its triplets; "
+            f"expected {fraction}"
         )
     if data.augment.crop_padding > min(data.size):
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from siamese.data.batches.kind import drawn_triplets
 from siamese.data.batches.pairs import drawn_pairs
 from siamese.data.draws import generator
 from siamese.data.gather import AHEAD, Ahead, fits, held
-from siamese.data.images import LabelledImages, blocks
+from siamese.data.images import NO_CLASS, LabelledImages, blocks
 from siamese.data.loader import EpochLoader, ImageLoader, Loader, RankLoader
 from siamese.data.splits import split_images
-from siamese.data.tuples import article_split, check_classes
+from siamese.data.tuples import article_split
 from siamese.errors import ConfigError
 from siamese.runs.provenance import fingerprint
+
+log = logging.getLogger(__name__)
 
 
 class SiameseData(pl.LightningDataModule):
@@ -53,9 +56,13 @@ class SiameseData(pl.LightningDataModule):
         split = split_images(source, data, seed)
         self.parts = {"train": split.train, "validation": split.validation, "test": split.test}
         self.triplets: dict[str, np.ndarray] = {}
-        for part, index in self.parts.items():
-            if len(index):
-                check_classes(self._labels, index, source.class_names, f"{part} images")
+        for remark in split.remarks:
+            log.info("%s", remark)
+        if self.kind.needs_classes and (self._labels[split.train] == NO_CLASS).all():
+            raise ConfigError(
+                f"batches={self.kind.form}: the training images have no classes; expected batches=views, which "
+                "needs none"
+            )
         if data.split == "article":
             train, validation = article_split(self._labels[split.train], data.negatives_per_class, seed)
             self.triplets["validation"] = split.train[validation]
@@ -96,11 +103,13 @@ class SiameseData(pl.LightningDataModule):
     # -- training ------------------------------------------------------------------------------
 
     def _make_loader(self) -> EpochLoader:
-        kind, names = self.kind, self.source.class_names
+        kind, labels = self.kind, self._training.labels
+        found, counts = np.unique(labels[labels != NO_CLASS], return_counts=True)
+        names = tuple(self.source.class_names[label] for label in found)
         batch_items = self.batch_size // kind.counted
         each = f" for each of {self.devices} devices" * (self.devices > 1)
         asked = f"data.batch_size={self.config.batch_size}{each}"
-        kind.check(np.bincount(self._training.labels, minlength=len(names)), names, batch_items, asked)
+        kind.check(counts, names, batch_items, asked)
         items = kind.length(self._training)
         if self.batch_size > items * kind.counted:
             raise ConfigError(f"{asked}: the training split has only {items * kind.counted} {kind.unit}")

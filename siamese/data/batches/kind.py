@@ -66,6 +66,7 @@ class Kind(ABC):
         finds_tuples: whether a loss is told of no tuples, and finds them by the labels.
         joins_items: whether a loss is told of tuples that join images of different items.
         follows_network: whether the items depend on what the network makes of the images.
+        needs_classes: whether its items cannot be formed of images without a class.
     """
 
     form: ClassVar[str]
@@ -76,6 +77,7 @@ class Kind(ABC):
     finds_tuples: ClassVar[bool] = False
     joins_items: ClassVar[bool] = False
     follows_network: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = True
     images: int = 1
     counted: int = 1
     segments: int = 1
@@ -93,7 +95,7 @@ class Kind(ABC):
         """Refuse what this kind cannot be drawn from.
 
         Args:
-            counts: training images of each class.
+            counts: training images of each class that has some, and ``names`` of these classes.
             batch_items: items in a micro-batch.
             asked: the key and value that ask for so many.
 
