@@ -193,3 +193,9 @@ def test_the_command_line_does_not_import_torch_before_it_must() -> None:
     code = "import sys, train, siamese.commands.guard, siamese.compare; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_articles_split_takes_no_other_share_to_validate() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.val_fraction=0\.2: data\.split=article validates on the last 5 % of"):
+        validate(composed("data.split=article", "data.val_fraction=0.2"))
+    validate(composed("experiment=article"))

@@ -18,6 +18,7 @@ class Views(Kind):
     form, item = "views", "images"
     joins_items = True
     needs_classes = False
+    several_classes = True
     images = 2
 
     def items(self, training: Training, epoch: int, segment: Segment) -> np.ndarray:
