@@ -196,6 +196,6 @@ def test_the_command_line_does_not_import_torch_before_it_must() -> None:
 
 
 def test_the_articles_split_takes_no_other_share_to_validate() -> None:
-    with pytest.raises(ConfigError, match=r"^data\.val_fraction=0\.2: data\.split=article validates on the last 5 % of"):
+    with pytest.raises(ConfigError, match=r"^data\.val_fraction=0\.2: data\.split=article validates on the last 5 %"):
         validate(composed("data.split=article", "data.val_fraction=0.2"))
     validate(composed("experiment=article"))
