@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from siamese.data.batches.pairs import drawn_pairs
 from siamese.data.draws import generator
 from siamese.data.duplicates import settle
 from siamese.data.gather import AHEAD, Ahead, fits, held
-from siamese.data.images import LabelledImages, blocks
+from siamese.data.images import NO_CLASS, LabelledImages, blocks
 from siamese.data.loader import EpochLoader, ImageLoader, Loader, RankLoader
 from siamese.data.splits import split_images
-from siamese.data.tuples import article_split, check_classes
+from siamese.data.tuples import article_split, keep_apart
 from siamese.errors import ConfigError
 from siamese.runs.provenance import fingerprint
+
+log = logging.getLogger(__name__)
 
 
 class SiameseData(pl.LightningDataModule):
@@ -34,7 +37,6 @@ class SiameseData(pl.LightningDataModule):
         parts: the image indices that each of train, validation and test may use.
         layout: how the images of a training item lie in a batch.
         duplicates: pairs [P, 2] of images with the same pixels that should be apart.
-        remarks: what there is to say of the split.
         triplets: the fixed triplets [T, 3] of validation and test, indices into the images; the same
             for every kind of batches, so that runs compare.
     """
@@ -55,22 +57,25 @@ class SiameseData(pl.LightningDataModule):
         self.augment = make_augmentation(data)
         self._labels = source.labels.numpy()
         split, self.duplicates = settle(source, split_images(source, data, seed), data.duplicates)
-        self.remarks = split.remarks
         self.parts = {"train": split.train, "validation": split.validation, "test": split.test}
         self.triplets: dict[str, np.ndarray] = {}
-        for part, index in self.parts.items():
-            if len(index):
-                check_classes(self._labels, index, source.class_names, f"{part} images")
+        for remark in split.remarks:
+            log.warning("%s", remark)
+        self.kind.check_classes(self._labels[split.train], source.more_labels)
         if data.split == "article":
-            train, validation = article_split(self._labels[split.train], data.negatives_per_class, seed)
-            self.triplets["validation"] = split.train[validation]
+            train, validation = article_split(
+                self._labels[split.train], data.negatives_per_class, seed, data.val_fraction
+            )
             self.parts["train"] = np.unique(split.train[train])
-            self.parts["validation"] = np.unique(self.triplets["validation"])
+            self.parts["validation"] = np.unique(split.train[validation])
+            places = np.searchsorted(self.parts["validation"], split.train[validation])
+            self.triplets["validation"] = self.parts["validation"][self._apart("validation", places)]
             fixed: np.ndarray | None = np.searchsorted(self.parts["train"], split.train[train])
         else:
             self.triplets["validation"] = self._triplets("validation")
             fixed = self.kind.fixed(self._labels[split.train], data, seed)
         self.triplets["test"] = self._triplets("test")
+        fixed = None if fixed is None else self._apart("train", fixed)
         self._training = Training(self._labels[self.parts["train"]], fixed, data, seed)
         self.loader = self._make_loader()
         self.mean, self.std = self._moments()
@@ -80,7 +85,22 @@ class SiameseData(pl.LightningDataModule):
 
     def _triplets(self, part: str) -> np.ndarray:
         index = self.parts[part]
-        return index[drawn_triplets(self._labels[index], None, self.seed, part)]
+        return index[self._apart(part, drawn_triplets(self._labels[index], None, self.seed, part))]
+
+    def _apart(self, part: str, items: np.ndarray, *place: int) -> np.ndarray:
+        """``items``, positions in ``part``, without negatives that share one of several classes with their anchor."""
+        more, index = self.source.more_labels, self.parts[part]
+        if more is None:
+            return items
+        of_part = more[np.isin(more[:, 0], index)]
+        of_part = np.column_stack([np.searchsorted(index, of_part[:, 0]), of_part[:, 1]])
+        random = generator(self.seed, f"{part} several classes", *place)
+        return keep_apart(items, self._labels[index], of_part, random)
+
+    def _items(self, epoch: int, segment: Segment) -> np.ndarray:
+        """The items of a segment of ``epoch``, indices into the images."""
+        items = self.kind.items(self._training, epoch, segment)
+        return self.parts["train"][self._apart("train", items, epoch, segment.number)]
 
     def pairs(self, part: str) -> np.ndarray:
         """Pairs [P, 2] to measure pair accuracy on, indices into the images: of train those that it
@@ -88,8 +108,8 @@ class SiameseData(pl.LightningDataModule):
         index = self.parts[part]
         if part == "train":
             fixed = self._training.fixed
-            return index[self.kind.items(self._training, 0, self._whole_epoch) if fixed is None else fixed]
-        return index[drawn_pairs(self._labels[index], None, self.seed, part)]
+            return self._items(0, self._whole_epoch) if fixed is None else index[fixed]
+        return index[self._apart(part, drawn_pairs(self._labels[index], None, self.seed, part))]
 
     def measured(self, part: str) -> list[tuple[Tensor, Tuples]]:
         """What the loss of validation or test is the mean over: rows of ``parts[part]``, and the tuples
@@ -101,11 +121,13 @@ class SiameseData(pl.LightningDataModule):
     # -- training ------------------------------------------------------------------------------
 
     def _make_loader(self) -> EpochLoader:
-        kind, names = self.kind, self.source.class_names
+        kind, labels = self.kind, self._training.labels
+        found, counts = np.unique(labels[labels != NO_CLASS], return_counts=True)
+        names = tuple(self.source.class_names[label] for label in found)
         batch_items = self.batch_size // kind.counted
         each = f" for each of {self.devices} devices" * (self.devices > 1)
         asked = f"data.batch_size={self.config.batch_size}{each}"
-        kind.check(np.bincount(self._training.labels, minlength=len(names)), names, batch_items, asked)
+        kind.check(counts, names, batch_items, asked)
         items = kind.length(self._training)
         if self.batch_size > items * kind.counted:
             raise ConfigError(f"{asked}: the training split has only {items * kind.counted} {kind.unit}")
@@ -147,7 +169,7 @@ class SiameseData(pl.LightningDataModule):
     def epoch(self, epoch: int) -> Epoch:
         """The items of ``epoch`` in their order, with the draws of their places, for a kind whose items do not depend
         on the network."""
-        items = self.parts["train"][self.kind.items(self._training, epoch, self._whole_epoch)]
+        items = self._items(epoch, self._whole_epoch)
         return Epoch(torch.from_numpy(items), self._draws(epoch, *items.shape))
 
     def _draws(self, epoch: int, count: int, images: int) -> Tensor:
@@ -165,8 +187,7 @@ class SiameseData(pl.LightningDataModule):
         start, end = self.loader.segment(number)
         if self._found.get("place") != place or self.loader.position() == start:
             segment = Segment(number, end - start, self.loader.batch_size, self._embed_training)
-            items = self.parts["train"][self.kind.items(self._training, epoch, segment)]
-            self._found = {"place": place, "items": torch.from_numpy(items)}
+            self._found = {"place": place, "items": torch.from_numpy(self._items(epoch, segment))}
         draws = self._draws(epoch, self.loader.items, self.layout.images)
         first = start * self.loader.batch_size
         return Epoch(self._found["items"], draws[first : first + len(self._found["items"])])

@@ -78,8 +78,6 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         run.resume(config)
         run.status("running")
     elif not follows():
-        for remark in data.remarks:
-            log.warning("%s", remark)
         if len(data.duplicates):
             found = duplicates.rows(data.source, data.parts, data.duplicates)
             log.warning("all of these pairs: %s", near(run.table("duplicates", found)))

@@ -360,3 +360,68 @@ def test_batches_that_cannot_be_are_refused_in_one_line(words: str) -> None:
 def test_groups_that_the_data_cannot_fill_are_refused(batches: Kind, size: int, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         SiameseData(SOURCE, dataclasses.replace(TOY, batch_size=size), 0, batches)
+
+
+# -- images of several classes, of none, and of classes that not every part has ---------------------
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.startswith(("triplets", "pairs"))])
+def test_images_that_share_one_of_several_classes_are_never_told_as_negatives(kind: str) -> None:
+    batches, formed = KINDS[kind]
+    more = np.array([[i, (int(SOURCE.labels[i]) + 1) % 4] for i in range(0, len(SOURCE.ids), 2)])
+    source = dataclasses.replace(SOURCE, more_labels=more)
+    data = SiameseData(source, dataclasses.replace(TOY, batch_size=4, triplets=formed), 0, batches)
+    classes = [{int(label)} for label in SOURCE.labels]
+    for image, label in more.tolist():
+        classes[image].add(label)
+    negatives = [triplets[:, [0, 2]] for triplets in data.triplets.values()]
+    for batch in data.loader:
+        assert batch.tuples is not None
+        negatives.append(
+            batch.images[torch.stack([batch.tuples[-3 if len(batch.tuples) == 3 else -2], batch.tuples[-1]], 1)].numpy()
+        )
+    for anchor, negative in np.concatenate(negatives).tolist():
+        assert not classes[anchor] & classes[negative]
+
+
+def test_several_classes_and_none_are_refused_where_a_loss_could_not_know() -> None:
+    source = dataclasses.replace(SOURCE, more_labels=np.array([[0, 1], [3, 2]]))
+    for batches in (Balanced(2), Magnet(2, 2, 1)):
+        with pytest.raises(
+            ConfigError, match=r"2 images have several classes, .*; expected batches=triplets, pairs or v"
+        ):
+            SiameseData(source, dataclasses.replace(TOY, batch_size=4), 0, batches)
+    source = dataclasses.replace(SOURCE, labels=torch.full_like(SOURCE.labels, -1), class_names=())
+    for batches in (Triplets(), Pairs(), Balanced(2)):
+        with pytest.raises(
+            ConfigError, match="the training images have no classes; expected batches=views, which needs"
+        ):
+            SiameseData(source, dataclasses.replace(TOY, batch_size=4), 0, batches)
+
+
+def test_views_need_no_classes() -> None:
+    source = dataclasses.replace(SOURCE, labels=torch.full_like(SOURCE.labels, -1), class_names=())
+    data = SiameseData(source, dataclasses.replace(TOY, batch_size=8), 0, Views())
+    seen = torch.cat([batch.images[: len(batch.images) // 2] for batch in data.loader])
+    assert sorted(seen.tolist()) == data.parts["train"].tolist()
+    for part in ("validation", "test"):
+        assert data.triplets[part].shape == (0, 3)
+        rows = [rows for rows, _ in data.measured(part)]
+        assert sorted(torch.cat(rows).tolist()) == np.arange(len(data.parts[part])).repeat(2).tolist()
+        for one, found in data.measured(part):
+            assert found is not None
+            a1, p, a2, n = found
+            assert torch.equal(one[a1], one[p])
+            assert (one[a2] != one[n]).all()
+
+
+@pytest.mark.parametrize("batches", [Triplets(), Pairs(), Balanced(2), Views()])
+def test_every_kind_trains_on_some_classes_and_measures_on_others(batches: Kind) -> None:
+    source = toy_images([6] * 10, size=4)
+    data = SiameseData(source, Data(split="by_class", val_fraction=0.3, test_fraction=0.3, batch_size=4), 0, batches)
+    trained = set(torch.cat([batch.labels for batch in data.loader]).tolist())
+    for part in ("validation", "test"):
+        labels = source.labels[torch.from_numpy(data.parts[part])]
+        rows = torch.cat([rows for rows, _ in data.measured(part)])
+        assert len(set(labels[rows].tolist())) == {"validation": 2, "test": 3}[part]
+        assert not trained & set(labels.tolist())

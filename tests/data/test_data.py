@@ -54,7 +54,10 @@ def test_draws_depend_on_seed_purpose_and_place_alone() -> None:
 def test_no_image_is_in_two_parts_and_none_is_lost(
     counts: list[int], fraction: float, seed: int, split: str, test: int
 ) -> None:
-    source = toy_images(counts, size=2, seed=seed, test=test * 3)
+    source = toy_images(counts, size=2, seed=seed)
+    order = np.argsort(source.labels.numpy(), kind="stable")
+    first = order[np.searchsorted(source.labels.numpy()[order], np.arange(len(counts)))[:, None] + np.arange(2)]
+    source = dataclasses.replace(source, is_test=np.isin(np.arange(len(source.ids)), first) & bool(test))
     data = dataclasses.replace(TOY, split=split, val_fraction=fraction, test_fraction=0.25, folds=2, fold=1)
     parts = split_images(source, data, seed)
     together = np.concatenate([parts.train, parts.validation, parts.test])
@@ -77,7 +80,7 @@ def test_folds_partition_the_training_images() -> None:
 
 
 def test_a_class_too_small_to_split_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"class 'class1' has 3 images"):
+    with pytest.raises(ConfigError, match=r"1 of 2 classes has too few images .*: 'class1' \(3 images\)"):
         split_images(toy_images([20, 3]), TOY, 0)
 
 
@@ -111,6 +114,16 @@ def test_article_split_is_the_articles_index_for_index() -> None:
     assert np.array_equal(validation, expected_validation)
     counts = np.bincount(labels[validation[:, 0]])
     assert counts.tolist() == [124, 113, 125, 119, 127, 138, 119, 123, 130, 132]  # printed by the article
+
+
+def test_the_articles_split_takes_another_fraction_of_the_same_triplets() -> None:
+    labels = np.repeat(np.arange(4), 50)
+    train, validation = article_split(labels, None, 0)
+    more, rest = article_split(labels, None, 0, 0.25)
+    assert (len(validation), len(rest)) == (5, 25)
+    assert np.array_equal(np.concatenate([train, validation]), np.concatenate([more, rest]))
+    with pytest.raises(ConfigError, match=r"data\.val_fraction=0\.005: of 100 triplets .* expected at least 200"):
+        article_split(labels, None, 0, 0.005)
 
 
 def test_article_split_shares_images_and_by_image_does_not() -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from siamese.data.batch import Tuples
 from siamese.data.batches.kind import Kind, Segment, Training
 from siamese.data.draws import generator
+from siamese.data.images import NO_CLASS
+from siamese.data.tuples import classes_of
 from siamese.errors import ConfigError
 
 
@@ -48,11 +50,13 @@ class Balanced(Kind):
 
 def one_group_a_class(kind: Kind, labels: np.ndarray, seed: int, part: str) -> list[tuple[Tensor, Tuples]]:
     """Batches of one group of each class, as large as those that ``kind`` trains on where all classes have as many
-    images: what :meth:`Kind.measured` of groups is."""
-    counts = np.bincount(labels)
-    size = min(kind.images, int(counts.min()))
-    groups = torch.from_numpy(class_groups(labels, size, generator(seed, f"{part} class groups")))
-    rows = groups.view(-1, len(counts), size).transpose(1, 2)
+    images: what :meth:`Kind.measured` of groups is. A class of a single image is in none."""
+    of_class, counts = np.unique(labels, return_counts=True)
+    paired = np.flatnonzero(np.isin(labels, of_class[(counts > 1) & (of_class != NO_CLASS)]))
+    size = min(kind.images, int(counts[counts > 1].min()))
+    drawn = class_groups(labels[paired], size, generator(seed, f"{part} class groups"))
+    groups = torch.from_numpy(paired[drawn])
+    rows = groups.view(-1, len(np.unique(labels[paired])), size).transpose(1, 2)
     return [(r.reshape(-1), kind.tuples(torch.from_numpy(labels)[r])) for r in rows]
 
 
@@ -65,9 +69,9 @@ def class_groups(labels: np.ndarray, size: int, random: np.random.Generator) -> 
     number of classes, and so are any C from a multiple of C on: the order need not know how many
     groups a micro-batch takes. Every class needs ``size`` images.
     """
-    classes = np.unique(labels)
+    classes = classes_of(labels)
     rounds = max(1, len(labels) // (size * len(classes)))
-    groups = np.stack([_groups(np.flatnonzero(labels == label), size, rounds, random) for label in classes])
+    groups = np.stack([_groups(members, size, rounds, random) for members in classes])
     order = _rounds(len(classes), rounds, random)
     return groups[order, np.arange(rounds)[:, None]].reshape(-1, size)
 

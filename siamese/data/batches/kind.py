@@ -13,7 +13,9 @@ from torch import Tensor
 from siamese.config.schema import Data
 from siamese.data.batch import Layout, Tuples
 from siamese.data.draws import generator
+from siamese.data.images import NO_CLASS
 from siamese.data.tuples import draw_triplets
+from siamese.errors import ConfigError
 
 MEASURED = 64  # triplets or pairs that a loss is measured on at a time
 
@@ -66,6 +68,8 @@ class Kind(ABC):
         finds_tuples: whether a loss is told of no tuples, and finds them by the labels.
         joins_items: whether a loss is told of tuples that join images of different items.
         follows_network: whether the items depend on what the network makes of the images.
+        several_classes: whether no image is told as a negative of another that it shares one of several classes with.
+        needs_classes: whether its items cannot be formed of images without a class.
     """
 
     form: ClassVar[str]
@@ -76,6 +80,8 @@ class Kind(ABC):
     finds_tuples: ClassVar[bool] = False
     joins_items: ClassVar[bool] = False
     follows_network: ClassVar[bool] = False
+    several_classes: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = True
     images: int = 1
     counted: int = 1
     segments: int = 1
@@ -93,13 +99,33 @@ class Kind(ABC):
         """Refuse what this kind cannot be drawn from.
 
         Args:
-            counts: training images of each class.
+            counts: training images of each class that has some, and ``names`` of these classes.
             batch_items: items in a micro-batch.
             asked: the key and value that ask for so many.
 
         Raises:
             ConfigError: naming the class or the count.
         """
+
+    def check_classes(self, labels: np.ndarray, more_labels: np.ndarray | None) -> None:
+        """Refuse images of no class, or of several, that this kind cannot be right for.
+
+        Args:
+            labels: int64 [n], of the training images.
+            more_labels: int64 [M, 2], (image, label) of the other classes of an image.
+
+        Raises:
+            ConfigError: naming the kinds that can.
+        """
+        if self.needs_classes and (labels == NO_CLASS).all():
+            raise ConfigError(
+                f"batches={self.form}: the training images have no classes; expected batches=views, which needs none"
+            )
+        if more_labels is not None and not self.several_classes:
+            raise ConfigError(
+                f"batches={self.form}: {len(np.unique(more_labels[:, 0])):,} images have several classes, and a loss "
+                "that finds tuples by the labels knows one of each; expected batches=triplets, pairs or views"
+            )
 
     def fixed(self, labels: np.ndarray, data: Data, seed: int) -> np.ndarray | None:
         """The items [T, K] that are the same in every epoch, positions in ``labels`` [n]; None where none are."""
@@ -136,6 +162,8 @@ class Kind(ABC):
 
 class Formed(Kind):
     """Items that are formed as ``data.triplets`` says: of consecutive images, drawn once, or drawn for each epoch."""
+
+    several_classes = True
 
     @abstractmethod
     def of_triplets(self, triplets: np.ndarray) -> np.ndarray:

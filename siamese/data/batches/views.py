@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from siamese.data.batch import Tuples
-from siamese.data.batches.kind import Kind, Segment, Training, shuffled, spaced
+from siamese.data.batches.kind import MEASURED, Kind, Segment, Training, shuffled, spaced
 
 
 class Views(Kind):
@@ -17,6 +17,8 @@ class Views(Kind):
 
     form, item = "views", "images"
     joins_items = True
+    needs_classes = False
+    several_classes = True
     images = 2
 
     def items(self, training: Training, epoch: int, segment: Segment) -> np.ndarray:
@@ -29,4 +31,10 @@ class Views(Kind):
         return anchors, anchors.roll(count), a2, n
 
     def measured(self, labels: np.ndarray, triplets: np.ndarray, seed: int, part: str) -> list[tuple[Tensor, Tuples]]:
-        return [(rows, (a, p, a, n)) for rows, (a, p, n) in spaced(triplets)]
+        """The anchors, positives and negatives of the triplets; of images without a class as many of them at a time as
+        are triplets else, each beside itself in place of another view."""
+        if len(triplets):
+            return [(rows, (a, p, a, n)) for rows, (a, p, n) in spaced(triplets)]
+        batches = -(-len(labels) // MEASURED)
+        chosen = [torch.arange(first, len(labels), batches) for first in range(batches)]
+        return [(rows.repeat(2), self.tuples(rows.expand(2, -1))) for rows in chosen]
