@@ -26,3 +26,9 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     others = [choice for choice in choices if not word.startswith(f"{choice}.")]  # its own group is no correction
     found = difflib.get_close_matches(word, others, n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def several(names: Iterable[object], most: int = 5) -> str:
+    """``names`` in a row: the first ``most`` of them, and how many more there are."""
+    words = [str(name) for name in names]
+    return ", ".join(words[:most]) + f" and {len(words) - most:,} more" * (len(words) > most)
