@@ -107,8 +107,8 @@ class IdxFiles:
         shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist() if len(content) > start else []
         if content[:4] != expected or len(content) - start != math.prod(shape):
             raise RunError(
-                f"{path}: not an IDX file, or damaged (expected {' '.join(map(str, expected))}, {dimensions} sizes and as "
-                f"many bytes as they say; found {' '.join(map(str, content[:4])) or 'nothing'} and sizes {shape} in "
+                f"{path}: not an IDX file, or damaged (expected bytes {' '.join(map(str, expected))}, {dimensions} "
+                f"sizes and as many values; found {' '.join(map(str, content[:4])) or 'nothing'} and sizes {shape} in "
                 f"{len(content):,} bytes)"
             )
         return torch.frombuffer(content, dtype=torch.uint8, offset=start).view(shape)

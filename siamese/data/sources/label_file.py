@@ -67,8 +67,8 @@ def label_file(root: str, labels: str, group: str | None, decoding: Decoding) ->
     classes = _classes(table)
     parts = _parts(table)
     groups = None if group_column is None else [name.strip() for name in table.columns[group_column]]
-    if groups is not None:
-        table.refuse([i for i, name in enumerate(groups) if not name], f"have an empty {group_column}")
+    if groups is not None and "" in groups:
+        log.info("%s: %s rows have an empty %s, and belong to no group", table.file, groups.count(""), group_column)
     rows = _once(table, paths, list(zip(classes, parts, groups or parts, strict=True)))
     rows = [rows[i] for i in present(table.file, [paths[i] for i in rows], folder, there, decoding)]
     _report_unnamed(table.file, folder, there, paths)
