@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import posixpath
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ PARTS = {
     "gallery": "gallery",
 }
 TRUTH = {"1": True, "true": True, "0": False, "false": False, "": False}
-COLUMNS = ("path", "label", "split", "group", "query", "gallery")
+COLUMNS = ("path", "label", "split", "query", "gallery")  # besides that of the groups
 
 
 @source_of_files
@@ -59,7 +59,7 @@ def label_file(root: str, labels: str, group: str | None, decoding: Decoding) ->
         raise ConfigError(f"data.root={root}: no such folder")
     table = read_table(_file(labels, folder), ("path", "label"))
     group_column = _group_column(table, group)
-    unused = [name for name in table.columns if name not in (*COLUMNS[:3], *COLUMNS[4:], group_column)]
+    unused = [name for name in table.columns if name not in (*COLUMNS, group_column)]
     if unused:
         log.info("%s: the columns %s are not used", table.file, several(unused))
     there = files_below(folder)
@@ -69,7 +69,7 @@ def label_file(root: str, labels: str, group: str | None, decoding: Decoding) ->
     groups = None if group_column is None else [name.strip() for name in table.columns[group_column]]
     if groups is not None and "" in groups:
         log.info("%s: %s rows have an empty %s, and belong to no group", table.file, groups.count(""), group_column)
-    rows = _once(table, paths, list(zip(classes, parts, groups or parts, strict=True)))
+    rows = _once(table, paths, lambda i: (classes[i], parts[i], groups and groups[i]))
     rows = [rows[i] for i in present(table.file, [paths[i] for i in rows], folder, there, decoding)]
     _report_unnamed(table.file, folder, there, paths)
 
@@ -137,10 +137,9 @@ def _plain(path: str, roots: Sequence[str]) -> str | None:
 
 def _classes(table: Table) -> list[tuple[str, ...]]:
     """The classes of each row, the first of them its label."""
-    classes = [
-        tuple(dict.fromkeys(name.strip() for name in label.split(";"))) if ";" in label else (label.strip(),)
-        for label in table.columns["label"]
-    ]
+    written = table.columns["label"]
+    told = {label: tuple(dict.fromkeys(name.strip() for name in label.split(";"))) for label in set(written)}
+    classes = [told[label] for label in written]
     table.refuse([i for i, names in enumerate(classes) if "" in names], "have an empty label", "a class in each")
     return classes
 
@@ -185,7 +184,7 @@ def _understood(table: Table, column: str, meanings: dict[str, T]) -> list[T] | 
     return [meanings[cell] for cell in cells]
 
 
-def _once(table: Table, paths: Sequence[str], told: Sequence[object]) -> list[int]:
+def _once(table: Table, paths: Sequence[str], told: Callable[[int], object]) -> list[int]:
     """The rows that are the first of their path; those after it must tell the same."""
     first: dict[str, int] = {}
     for i, path in enumerate(paths):
@@ -193,7 +192,7 @@ def _once(table: Table, paths: Sequence[str], told: Sequence[object]) -> list[in
     if len(first) == len(paths):
         return list(range(len(paths)))
     again = [i for i, path in enumerate(paths) if first[path] != i]
-    odd = [i for i in again if told[i] != told[first[paths[i]]]]
+    odd = [i for i in again if told(i) != told(first[paths[i]])]
     which = several(dict.fromkeys(paths[i] for i in odd))
     table.refuse(odd, f"say otherwise of a path than an earlier row: {which}", "one label, split and group a path")
     log.warning(

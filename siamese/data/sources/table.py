@@ -64,8 +64,9 @@ def read_table(file: Path, wanted: Sequence[str]) -> Table:
 
 
 def _csv(file: Path, wanted: Sequence[str]) -> Table:
-    rows: list[list[str]] = []
+    columns: list[list[str]] = []
     lines: list[int] = []
+    ragged = []
     line = 1
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
@@ -73,23 +74,27 @@ def _csv(file: Path, wanted: Sequence[str]) -> Table:
             delimiter = max(DELIMITERS, key=lambda d: (len({*wanted} & {*_fields(header, d)}), header.count(d)))
             names = _fields(header, delimiter)
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
+            columns = [[] for _ in names]
             for row in reader:
                 line = 1 + reader.line_num
-                if row:  # not an empty line
-                    rows.append(row)
-                    lines.append(line)
+                if not row:  # an empty line
+                    continue
+                if len(row) != len(names):
+                    ragged.append(len(lines))
+                lines.append(line)
+                for column, cell in zip(columns, row, strict=False):
+                    column.append(cell)
     except UnicodeError as error:
         raise RunError(f"{file}: expected text in UTF-8, found another encoding ({error})") from None
     except csv.Error as error:
         raise RunError(f"{file}: cannot be read after line {line} ({error}); expected CSV") from None
     except OSError as error:
         raise RunError(f"{file}: cannot be read ({error.strerror})") from None
-    table = Table(file, {}, lines, "line")
-    ragged = [i for i, row in enumerate(rows) if len(row) != len(names)]
+    _check_names(file, names)
+    table = Table(file, dict(zip(names, columns, strict=True)), lines, "line")
     hint = " (a field with one in it stands in double quotes)"
     table.refuse(ragged, f"have not {len(names)} fields", f"{delimiter!r} between {', '.join(names)}{hint}")
-    _check_names(file, names)
-    return Table(file, {name: [row[i] for row in rows] for i, name in enumerate(names)}, lines, "line")
+    return table
 
 
 def _fields(line: str, delimiter: str) -> list[str]:
