@@ -26,8 +26,12 @@ OPTIONS = sorted(
     for file in (ROOT / "conf").glob("*/*.yaml")
     if file.parent.name not in ("hydra", "search")
 )
+BENCHMARKS = ("cub200", "cars196", "stanford_online_products", "in_shop")
 COMPLETING = {  # what an option leaves to the user
     ("data", "image_folder"): ["data.root=somewhere"],
+    ("data", "label_file"): ["data.root=somewhere", "data.labels=labels.csv"],
+    **{("data", name): ["data.root=somewhere"] for name in BENCHMARKS},
+    ("experiment", "open_set"): ["data.root=somewhere"],
     ("accumulation", "memory"): ["loss=triplet_koleo", "trainer.accumulate_grad_batches=2"],
     ("batches", "pairs"): ["loss=contrastive"],
     ("batches", "views"): ["loss=vicreg"],

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import json
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from sklearn.metrics import roc_auc_score
+from support.idx import digits, write_idx
 from support.processes import ROOT
 from torchvision.datasets import FashionMNIST
 
@@ -41,26 +41,15 @@ OFFICIAL = {
 }
 
 
-def write_idx(path: Path, values: np.ndarray, compress: bool) -> None:
-    header = bytes([0, 0, 8, values.ndim]) + b"".join(struct.pack(">I", n) for n in values.shape)
-    content = header + values.tobytes()
-    path.write_bytes(gzip.compress(content) if compress else content)
-
-
 Files = dict[str, np.ndarray]
 
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     """Small files in the official form in tmp_path, known as official: a brighter square for each class."""
-    random = np.random.default_rng(0)
     made: Files = {}
     for i, (part, per_class) in enumerate((("train", 30), ("t10k", 12))):
-        labels = random.permutation(np.arange(10).repeat(per_class)).astype(np.uint8)
-        images = random.integers(0, 80, (len(labels), 28, 28), dtype=np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            y, x = divmod(int(label), 4)
-            image[2 + 8 * y : 8 + 8 * y, 7 * x : 6 + 7 * x] += 150
+        images, labels = digits(10, per_class, seed=i)
         made |= {f"{part}-images-idx3-ubyte": images, f"{part}-labels-idx1-ubyte": labels}
         for name, values in list(made.items())[2 * i :]:
             write_idx(tmp_path / f"{name}{'.gz' * (i == 0)}", values, compress=i == 0)

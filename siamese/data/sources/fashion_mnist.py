@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import zlib
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from siamese.config.values import height_width
 from siamese.data.images import LabelledImages
-from siamese.errors import RunError
-from siamese.memory import check_images_fit
+from siamese.data.sources.idx import IdxFiles, grey_images
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
 # MD5 of what is in each file, however it is compressed.
@@ -37,68 +28,13 @@ def fashion_mnist(root: str | None, download: bool, image_size: int | list[int])
     """
     from torchvision.datasets import FashionMNIST
 
-    folder = _folder(root, download)
-    parts = [[_idx(folder, f"{part}-{kind}") for kind in ("images-idx3", "labels-idx1")] for part in ("train", "t10k")]
-    counts = [len(labels) for _, labels in parts]
-    size = height_width(image_size)
-    check_images_fit(sum(counts), size)
-    images = torch.cat([images for images, _ in parts]).unsqueeze(1)
-    if images.shape[2:] != size:
-        images = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
-    return LabelledImages(
-        images.expand(-1, 3, -1, -1).contiguous(),
-        torch.cat([labels for _, labels in parts]).long(),
-        tuple(FashionMNIST.classes),
-        np.array([f"{part}/{i:05d}" for part, n in zip(("train", "test"), counts, strict=True) for i in range(n)]),
-        np.repeat([False, True], counts),
+    files = IdxFiles(
+        "Fashion-MNIST",
+        ("train", "t10k"),
+        ("FashionMNIST/raw",),
+        sums=FILES,
+        gz_sums={},
+        elsewhere="install Debian's dataset-fashion-mnist",
     )
-
-
-def _folder(root: str | None, download: bool) -> Path:
-    """Where the files are."""
-    from torchvision.datasets import FashionMNIST
-
-    roots = [DEBIAN, Path("data")] if root is None else [Path(root).expanduser()]
-    folders = [folder for place in roots for folder in (place, place / "FashionMNIST" / "raw")]
-    for folder in folders:
-        if any(_found(folder, name) for name in FILES):
-            return folder
-    if not download:
-        raise RunError(
-            f"data.root={root or 'null'}: Fashion-MNIST is not in {' or '.join(map(str, folders))}; install "
-            "Debian's dataset-fashion-mnist, give data.root=PATH, or set data.download=true"
-        )
-    try:
-        FashionMNIST(roots[-1], download=True)
-    except (OSError, RuntimeError) as error:  # no network, no space, or not the official files
-        raise RunError(
-            f"data.root={roots[-1]}: Fashion-MNIST could not be downloaded there ({' '.join(str(error).split())}); "
-            f"put {', '.join(f'{name}.gz' for name in FILES)} in it, or install Debian's dataset-fashion-mnist"
-        ) from None
-    return folders[-1]
-
-
-def _found(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-
-
-def _idx(folder: Path, name: str) -> Tensor:
-    """The uint8 tensor in an IDX file: two zero bytes, the type, the number of dimensions, each
-    dimension in four bytes from the highest, the values."""
-    name += "-ubyte"
-    path = _found(folder, name)
-    if path is None:
-        raise RunError(f"{folder}: expected {name} or {name}.gz, found neither")
-    try:
-        raw = path.read_bytes()
-        content = bytearray(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-    except (OSError, EOFError, zlib.error) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from None
-    found = hashlib.md5(content).hexdigest()
-    if found != FILES[name]:
-        raise RunError(
-            f"{path}: not the official file, or damaged (MD5 of its contents {found}, expected {FILES[name]})"
-        )
-    start = 4 + 4 * content[3]
-    shape = np.frombuffer(content, ">u4", content[3], offset=4).tolist()
-    return torch.frombuffer(content, dtype=torch.uint8, offset=start).view(shape)
+    fetch = (lambda folder: FashionMNIST(folder, download=True)) if download else None
+    return grey_images(files, files.folder(root, [DEBIAN, Path("data")], fetch), image_size, FashionMNIST.classes)
