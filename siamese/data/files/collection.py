@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.data.files.decode import Decoding, decode
+from siamese.data.files.decode import DamagedError, Decoding, decode
+from siamese.data.files.names import one_line, visible
 from siamese.data.images import LabelledImages
 from siamese.errors import RunError
 
@@ -43,8 +44,13 @@ class ImageFiles:
         Raises:
             RunError: for a file that is no image, or a damaged one.
         """
-        chosen = [decode(self.root / path, self.decoding) for path in self.paths[index]]
-        return torch.from_numpy(np.stack(chosen))
+        return torch.from_numpy(np.stack([self._one(path) for path in self.paths[index]]))
+
+    def _one(self, path: str) -> np.ndarray:
+        try:
+            return decode(self.root / path, self.decoding).pixels
+        except DamagedError as error:
+            raise RunError(f"{one_line(self.root / path)}: {error}") from None
 
     def take(self, index: np.ndarray) -> ImageFiles:
         """The files at ``index`` alone."""
@@ -75,7 +81,7 @@ def collection(
         RunError: when there is no file.
     """
     if not len(paths):
-        raise RunError(f"data.root={root}: expected images, found none")
+        raise RunError(f"data.root={one_line(root)}: expected images, found none")
     part = np.array([""] * len(paths) if parts is None else parts)
     roles = np.where(np.isin(part, ("query", "gallery")), part, "")
     validation = part == "val"
@@ -83,7 +89,7 @@ def collection(
         ImageFiles(root, paths, decoding),
         torch.as_tensor(np.asarray(labels), dtype=torch.int64),
         tuple(class_names),
-        np.array(paths),
+        np.array(visible(paths)),
         np.isin(part, ("test", "query", "gallery")),
         validation if validation.any() else None,
         None if groups is None else np.array(groups),
