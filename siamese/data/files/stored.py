@@ -62,7 +62,8 @@ class StoredImages:
         flat, wanted = rows.reshape(-1), images.numpy().reshape(-1).data
         row_bytes = int(np.prod(self.shape[1:]))
         starts = np.flatnonzero(np.diff(flat, prepend=-2) != 1)  # of what lies together in the file
-        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(flat)], strict=True):
+        ends = np.append(starts[1:], len(flat))[: len(starts)]
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             self._read(wanted[start * row_bytes : end * row_bytes], int(flat[start]) * row_bytes)
         return images
 
