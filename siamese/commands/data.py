@@ -21,7 +21,7 @@ from pathlib import Path
 from siamese.commands.arguments import Parser
 from siamese.commands.messages import errors_in_one_line
 from siamese.config.validate import validate
-from siamese.errors import ConfigError
+from siamese.errors import ConfigError, nearest
 from siamese.paths import CONF, near, with_own_modules
 from siamese.runs.files import atomic
 
@@ -83,5 +83,33 @@ def _look(words: Sequence[str], bits: int | None, out: Path, command: str) -> No
     console.print(f"{near(out / 'data.html')}", soft_wrap=True)
 
 
-def _cache(words: Sequence[str], clear: str | None) -> None:
-    raise NotImplementedError
+def _cache(words: Sequence[str], remove: str | None) -> None:
+    from hydra import compose, initialize_config_dir
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from siamese.data.files.listing import cached_collections, clear
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cache_dir = validate(compose("train", [*words, "name=data"])).data.cache_dir
+    found = cached_collections(cache_dir)
+    if remove is not None:
+        chosen = [one for one in found if remove in ("all", one.folder.name)]
+        if not chosen:
+            names = [one.folder.name for one in found]
+            raise ConfigError(f"--clear {remove}: no such collection; expected all or a name{nearest(remove, names)}")
+        for one in chosen:
+            clear(one.folder)
+            print(f"removed {near(one.folder)}: {one.bytes / 1e6:,.0f} MB of {one.root or 'a damaged collection'}")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column, justify in (("name", "left"), ("of", "left"), ("size", "right"), ("images", "right"), ("MB", "right")):
+        table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
+    table.add_column("last used")
+    for one in found:
+        size = "x".join(map(str, one.size)) if one.size else ""
+        used = time.strftime("%Y-%m-%d", time.localtime(one.used))
+        of = Text(one.root or "damaged")
+        table.add_row(one.folder.name, of, size, f"{one.images:,}", f"{one.bytes / 1e6:,.0f}", used)
+    Console().print(table if found else "no decoded collection is kept")

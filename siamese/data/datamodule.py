@@ -19,7 +19,7 @@ from siamese.data.batches.pairs import drawn_pairs
 from siamese.data.draws import generator
 from siamese.data.duplicates import settle
 from siamese.data.gather import AHEAD, Ahead, fits, held
-from siamese.data.images import NO_CLASS, LabelledImages, blocks
+from siamese.data.images import NO_CLASS, LabelledImages, kept, moments
 from siamese.data.loader import EpochLoader, ImageLoader, Loader, RankLoader
 from siamese.data.splits import split_images
 from siamese.data.tuples import article_split, keep_apart
@@ -217,14 +217,9 @@ class SiameseData(pl.LightningDataModule):
         """Mean and standard deviation a channel, given or of the training images, in [0, 1]."""
         if self.config.mean is not None and self.config.std is not None:
             return self.config.mean, self.config.std
-        counts = np.zeros((self.source.images.shape[1], 256))
-        for images in blocks(self.source.images, self.parts["train"]):
-            for channel, values in enumerate(images.transpose(0, 1)):
-                counts[channel] += torch.bincount(values.reshape(-1), minlength=256).numpy()
-        levels, shares = np.arange(256) / 255, counts / counts.sum(1, keepdims=True)
-        mean = shares @ levels
-        std = np.sqrt(shares @ levels**2 - mean**2).clip(min=1 / 255)
-        return [float(m) for m in mean.round(6)], [float(s) for s in std.round(6)]
+        images, training = self.source.images, self.parts["train"]
+        mean, std = kept(images, "moments", fingerprint(training), lambda: moments(images, training))
+        return mean, std
 
     def facts(self) -> dict[str, object]:
         """What identifies the data and the split, for the manifest."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from siamese.data.draws import generator
 from siamese.errors import ConfigError
-from siamese.runs.provenance import Digest
+from siamese.runs.provenance import Digest, fingerprint
 
 BLOCK = 64 * 2**20  # bytes of pixels that are looked at at a time
 NO_CLASS = -1  # the label of an image that belongs to none
@@ -33,6 +33,19 @@ class Images(Protocol):
         """The images at ``index``, int64 [n] or a slice, as a tensor uint8 [n, 3, H, W]."""
 
 
+@runtime_checkable
+class Keeping(Protocol):
+    """Images that keep what was computed of all of them."""
+
+    def kept(self, name: str, key: str, compute: Callable[[], Any]) -> Any:
+        """What ``compute`` gives, as JSON has it, of these images and what ``key`` is a digest of."""
+
+
+def kept(images: Images, name: str, key: str, compute: Callable[[], Any]) -> Any:
+    """``compute()``; where ``images`` keep such things, what it gave before for them, this ``name`` and ``key``."""
+    return images.kept(name, key, compute) if isinstance(images, Keeping) else compute()
+
+
 class Chosen:
     """Some of ``images``, by their numbers ``index`` [n], as images."""
 
@@ -51,6 +64,13 @@ class Chosen:
         return self.images[self.index[index]]
 
 
+def _taken(values: Any, index: np.ndarray) -> Any:
+    """Those at ``index`` of an array, or of images; of images that are read when asked for, none is read."""
+    if isinstance(values, (Tensor, np.ndarray)):
+        return values[index]
+    return values.take(index) if hasattr(values, "take") else Chosen(values, index)
+
+
 def blocks(images: Images, index: np.ndarray | None = None) -> Iterator[Tensor]:
     """``images`` (those of ``index``, in its order) some at a time."""
     index = np.arange(len(images)) if index is None else index
@@ -63,6 +83,18 @@ def pixels(images: Images, index: np.ndarray) -> np.ndarray:
     """The images at ``index``, int64 of any shape, as uint8 [*index.shape, 3, H, W]."""
     chosen = images[torch.from_numpy(np.ascontiguousarray(index).reshape(-1))].numpy()
     return chosen.reshape(*index.shape, *chosen.shape[1:])
+
+
+def moments(images: Images, index: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of the images at ``index``, in [0, 1], to six decimals."""
+    counts = np.zeros((images.shape[1], 256))
+    for block in blocks(images, index):
+        for channel, values in enumerate(block.transpose(0, 1)):
+            counts[channel] += torch.bincount(values.reshape(-1), minlength=256).numpy()
+    levels, shares = np.arange(256) / 255, counts / counts.sum(1, keepdims=True)
+    mean = shares @ levels
+    std = np.sqrt(shares @ levels**2 - mean**2).clip(min=1 / 255)
+    return [float(m) for m in mean.round(6)], [float(s) for s in std.round(6)]
 
 
 @dataclass(frozen=True)
@@ -94,25 +126,30 @@ class LabelledImages:
     @property
     def fingerprint(self) -> str:
         """A digest of the images, labels and ids."""
-        digest = Digest()
-        digest.begin("|u1", tuple(self.images.shape))
-        for block in blocks(self.images):
-            digest.add(block.numpy())
-        return digest.of(self.labels.numpy(), self.ids)
+        labels = self.labels.numpy()
+
+        def compute() -> str:
+            digest = Digest()
+            digest.begin("|u1", tuple(self.images.shape))
+            for block in blocks(self.images):
+                digest.add(block.numpy())
+            return digest.of(labels, self.ids)
+
+        return str(kept(self.images, "fingerprint", fingerprint(labels, self.ids), compute))
 
     def take(self, index: np.ndarray) -> LabelledImages:
         """The images at ``index``, in its order, with all that is known of them."""
-        kept: dict[str, Any] = {}
+        known: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name not in ("class_names", "more_labels") and value is not None:
-                kept[f.name] = value[index]
+                known[f.name] = _taken(value, index)
         if self.more_labels is not None:
             place = np.full(len(self.ids), -1)
             place[index] = np.arange(len(index))
             image = place[self.more_labels[:, 0]]
-            kept["more_labels"] = np.column_stack([image, self.more_labels[:, 1]])[image >= 0]
-        return replace(self, **kept)
+            known["more_labels"] = np.column_stack([image, self.more_labels[:, 1]])[image >= 0]
+        return replace(self, **known)
 
     def subset(self, per_class: int, seed: int) -> LabelledImages:
         """These images with ``per_class`` training images of each class, drawn from ``seed`` and left in their order.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -45,7 +45,7 @@ class Survey:
     parts: Mapping[str, np.ndarray] | None
     refused: str | None
     remarks: tuple[str, ...]
-    skipped: Mapping[str, list[str]]
+    skipped: Mapping[str, Sequence[str]]
     formats: Mapping[str, int]
     sizes: np.ndarray
     duplicates: np.ndarray

@@ -219,7 +219,7 @@ def test_other_images_are_measured_by_their_embeddings(cli: Cli, run: Path, tmp_
     net.load_state_dict({k.removeprefix("net."): v for k, v in weights.items()})
     images = load(
         Data({"_target_": "siamese.data.image_folder"}, str(folder), cache_dir=str(tmp_path / "siamese")), 0
-    ).images
+    ).images[:]
     assert np.allclose(stored["embeddings"], net(images).detach().numpy(), atol=1e-5)
     assert (tmp_path / "out" / "figures" / "gallery_test.png").exists()
 

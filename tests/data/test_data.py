@@ -7,7 +7,6 @@ import hashlib
 import io
 import pickle
 import tarfile
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,7 @@ import torch
 import torchvision.transforms.functional as tv
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from support.images import toy_images, write_folder
+from support.images import toy_images
 from torchvision.datasets import CIFAR10
 
 from siamese.config.schema import Data
@@ -294,57 +292,6 @@ def test_a_subset_is_stratified_seeded_and_leaves_the_test_part() -> None:
     where = np.searchsorted(full.ids, some.ids)
     assert torch.equal(some.images, full.images[where])
     assert set(some.ids) != set(load(Data(source={"_target_": "siamese.data.digits"}, images_per_class=7), 1).ids)
-
-
-def folder(root: Path, cache: Path, size: int = 16) -> Data:
-    return Data(source={"_target_": "siamese.data.image_folder"}, root=str(root), cache_dir=str(cache), image_size=size)
-
-
-def test_an_image_folder_is_read_resized_and_cached(tmp_path: Path) -> None:
-    root = write_folder(tmp_path / "images", {"b": 3, "a": 2})
-    Image.fromarray(np.full((10, 20), 77, np.uint8)).save(root / "a" / "grey.jpg")
-    source = load(folder(root, tmp_path / "cache"), 0)
-    assert source.class_names == ("a", "b")
-    assert source.ids.tolist() == ["a/000.png", "a/001.png", "a/grey.jpg", "b/000.png", "b/001.png", "b/002.png"]
-    assert source.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert source.images.shape == (6, 3, 16, 16)
-    assert (source.images[2] == 77).all()
-    assert not source.is_test.any()
-    (cached,) = (tmp_path / "cache").iterdir()
-    written = (cached / "images.npy").stat().st_mtime_ns
-    again = load(folder(root, tmp_path / "cache"), 0)
-    assert torch.equal(again.images, source.images)
-    assert (cached / "images.npy").stat().st_mtime_ns == written
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(root / "b" / "000.png")
-    changed = load(folder(root, tmp_path / "cache"), 0)
-    assert (changed.images[3] == 0).all()
-
-
-def test_images_of_the_right_size_keep_their_pixels(tmp_path: Path) -> None:
-    root = write_folder(tmp_path / "images", {"a": 2, "b": 2}, size=(16, 16))
-    source = load(folder(root, tmp_path / "cache"), 0)
-    pixels = np.asarray(Image.open(root / "b" / "001.png"))
-    assert np.array_equal(source.images[3].permute(1, 2, 0).numpy(), pixels)
-
-
-def test_a_folder_with_train_and_test_keeps_them_apart(tmp_path: Path) -> None:
-    for part, count in (("train", 3), ("test", 2)):
-        write_folder(tmp_path / "images" / part, {"x": count, "y": count}, seed=count)
-    source = load(folder(tmp_path / "images", tmp_path / "cache"), 0)
-    assert source.is_test.tolist() == [False] * 6 + [True] * 4
-    assert source.ids[-1] == "test/y/001.png"
-
-
-def _images_of(data: Data) -> torch.Tensor:
-    return load(data, 0).images
-
-
-def test_concurrent_readers_share_one_cache(tmp_path: Path) -> None:
-    root = write_folder(tmp_path / "images", {"a": 60, "b": 60})
-    with ProcessPoolExecutor(4) as pool:
-        results = list(pool.map(_images_of, [folder(root, tmp_path / "cache")] * 4))
-    assert all(torch.equal(r, results[0]) for r in results)
-    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def official_archive(root: Path, per_batch: int = 20) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Collections of image files: found, decoded in parallel once, and kept as pixels that are mapped."""
+"""Collections of image files: found, decoded in parallel once, and kept as pixels that are read when asked for."""
 
 from siamese.data.files.collection import ImageFiles, collection
 from siamese.data.files.decode import Decoding

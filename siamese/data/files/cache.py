@@ -1,45 +1,83 @@
-"""Decoded pixels of a collection, kept as one array that is mapped and not read whole."""
+"""Decoded pixels of collections, a folder each, which grow by the files that are new or have changed."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
-import torch
-from rich.progress import track
 
 from siamese.data.files.collection import ImageFiles
-from siamese.data.files.decode import decode
+from siamese.data.files.damaged import without
+from siamese.data.files.decode import DamagedError, decode
+from siamese.data.files.grow import Outcome, compact, grow, next_name, status
+from siamese.data.files.index import INDEX, Index, Row, bad_rows, facts_of, read, stamp_of
+from siamese.data.files.lock import locked
+from siamese.data.files.names import counted, few, one_line
+from siamese.data.files.stored import StoredImages
 from siamese.data.images import LabelledImages
 from siamese.errors import RunError
+from siamese.runs.files import sweep_leftovers
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of the cache; raised when decoding changes
+FORMAT = 2  # of the cache; raised when decoding changes
+
+Wanted = dict[str, tuple[int, int]]  # files by their paths, with sizes and times of change
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a folder holds of the files wanted: the file of pixels, the row of each that is as it should be, the paths
+    of the others, and whether the file of pixels has changed since its index was written."""
+
+    file: IO[bytes]
+    good: dict[str, Row]
+    missing: list[str]
+    changed: bool
 
 
 def decoded(source: LabelledImages) -> LabelledImages:
-    """``source``, whose images are files, with their pixels.
+    """``source``, whose images are files, with their pixels: those of the cache, and the others decoded into it.
+
+    Under ``data.damaged=skip`` it comes without the images that could not be decoded.
 
     Raises:
-        RunError: for a file that is no image, or a damaged one, and a cache that cannot be written.
+        RunError: for files that cannot be decoded, under ``skip`` where a class of some part has no others; for a
+            cache that cannot be written or read.
     """
     files = source.images
     assert isinstance(files, ImageFiles)
-    cache = cache_folder(files.decoding.cache_dir) / _key(files)
-    if not (cache / "images.npy").exists():
-        _decode_into(cache, files)
-    images = np.load(cache / "images.npy", allow_pickle=False)
-    return replace(source, images=torch.from_numpy(images))
+    wanted: Wanted = {path: status(files, path) for path in dict.fromkeys(files.paths)}
+    cache = cache_folder(files.decoding.cache_dir)
+    folder = cache / _name(facts_of(files))
+    held, outcome = _look(folder, files, wanted), Outcome()
+    if held is None or held.missing or held.changed:
+        missing = list(wanted) if held is None else held.missing
+        try:
+            with locked(folder, wait=bool(missing)):
+                held, outcome = _complete(folder, files, wanted)
+        except OSError as error:  # which matters only where there is something to be written
+            if not _all_damaged(files, missing, outcome):
+                raise RunError(f"data.cache_dir={one_line(cache)}: cannot be written to ({error.strerror})") from None
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # when it was last used
+    for note, paths in outcome.notes.items():
+        log.info("%s: %s with %s: %s", one_line(files.root), counted(len(paths), "image"), note, few(paths))
+    if outcome.damaged:
+        source = without(source, outcome.damaged)
+        files = source.images
+        assert isinstance(files, ImageFiles)
+    assert held is not None  # otherwise all are damaged, and have been refused
+    rows = [held.good[path] for path in files.paths]
+    numbers, crcs = (np.array(column, dtype=np.int64) for column in zip(*((r.row, r.crc) for r in rows), strict=True))
+    return replace(source, images=StoredImages(held.file, folder, numbers, crcs, files.decoding.size))
 
 
 def cache_folder(cache_dir: str | None) -> Path:
@@ -49,36 +87,80 @@ def cache_folder(cache_dir: str | None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siamese"
 
 
-def _key(files: ImageFiles) -> str:
-    """A name for the decoded pixels of exactly these files as they are decoded."""
-    how = files.decoding
-    digest = hashlib.blake2b(f"{FORMAT} {how.size} {how.fit} {how.background}".encode(), digest_size=12)
-    for path in files.paths:
-        stat = (files.root / path).stat()
-        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+def _name(facts: dict[str, Any]) -> str:
+    """A name for a collection as it is decoded, whatever files it has."""
+    return hashlib.blake2b(json.dumps([FORMAT, facts]).encode(), digest_size=12).hexdigest()
 
 
-def _decode_into(cache: Path, files: ImageFiles) -> None:
-    """Decode ``files`` into a folder beside ``cache`` and rename it; the first writer wins."""
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".decoding-", dir=cache.parent))
-    except OSError as error:
-        raise RunError(f"data.cache_dir={cache.parent}: cannot be written to ({error.strerror})") from None
-    try:
-        pixels = np.lib.format.open_memmap(work / "images.npy", mode="w+", dtype=np.uint8, shape=files.shape)
-        with ThreadPoolExecutor(files.decoding.decode_workers) as pool:
-            one = partial(decode, decoding=files.decoding)
-            images = pool.map(one, (files.root / path for path in files.paths), chunksize=64)
-            for i, image in enumerate(track(images, f"decoding {files.root}", total=len(files), transient=True)):
-                pixels[i] = image
-        pixels.flush()
-        (work / "meta.json").write_text(json.dumps({"root": str(files.root.absolute()), "files": len(files)}))
-        os.rename(work, cache)
-        log.info("%s images of %s decoded to %s", f"{len(files):,}", files.root, cache)
-    except OSError as error:
-        if not (cache / "images.npy").exists():  # otherwise another process was first, with the same pixels
-            raise RunError(f"{cache}: could not be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def _look(folder: Path, files: ImageFiles, wanted: Wanted) -> Held | None:
+    """What ``folder`` holds of ``wanted``; nothing is changed. None where it holds nothing, or nothing that can be
+    understood."""
+    opened = read(folder, facts_of(files))
+    if opened is None:
+        return None
+    index, file = opened
+    current = [path for path, status in wanted.items() if path in index.rows and index.rows[path][1:3] == status]
+    bad = bad_rows(index, file, current)
+    return _held(index, file, wanted, bad)
+
+
+def _held(index: Index, file: IO[bytes], wanted: Wanted, bad: set[str]) -> Held:
+    good = {
+        path: row
+        for path, status in wanted.items()
+        if (row := index.rows.get(path)) is not None and row[1:3] == status and path not in bad
+    }
+    return Held(file, good, [path for path in wanted if path not in good], stamp_of(file) != index.stamp)
+
+
+def _complete(folder: Path, files: ImageFiles, wanted: Wanted) -> tuple[Held, Outcome]:
+    """Decode into ``folder``, which is locked, what it does not hold of ``wanted``; another process may have decoded
+    some of it while the lock was waited for."""
+    sweep_leftovers(folder)
+    opened = read(folder, facts_of(files))
+    if opened is None:
+        if (folder / INDEX).exists():
+            log.warning("%s: the index is damaged; the images are decoded anew", one_line(folder))
+        index, changed = Index(facts_of(files), next_name(folder)), True
+    else:
+        index, file = opened
+        bad, changed = bad_rows(index, file, list(index.rows)), stamp_of(file) != index.stamp
+        if bad:
+            log.warning(
+                "%s: %s not as written; what is needed of it is decoded anew",
+                one_line(folder),
+                counted(len(bad), "image is", "images are"),
+            )
+        for path in bad:
+            del index.rows[path]
+    outcome = Outcome()
+    missing = {path: found for path, found in wanted.items() if (index.rows.get(path) or ())[1:3] != found}
+    if missing or changed:
+        there = len(wanted) - len(missing)
+        outcome = grow(folder, index, files, missing)
+        count = len(missing) - len(outcome.damaged)
+        if count:
+            log.info(
+                "decoded %s of %s into %s (%s; %s there already)",
+                counted(count, "image"),
+                one_line(files.root),
+                one_line(folder),
+                f"{index.count * index.row_bytes / 1e6:,.0f} MB",
+                f"{there:,}",
+            )
+        index = compact(folder, index, files, wanted)
+    return _held(index, open(folder / index.pixels, "rb", buffering=0), wanted, set()), outcome
+
+
+def _all_damaged(files: ImageFiles, paths: list[str], outcome: Outcome) -> bool:
+    """Whether none of ``paths`` can be decoded, so that a cache need not be written to; if so, ``outcome`` has them."""
+    damaged = {}
+    for path in paths:
+        try:
+            decode(files.root / path, files.decoding)
+        except DamagedError as error:
+            damaged[path] = str(error)
+        else:
+            return False
+    outcome.damaged.update(damaged)
+    return True

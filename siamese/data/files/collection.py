@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.data.files.decode import Decoding, decode
+from siamese.data.files.decode import DamagedError, Decoding, decode
+from siamese.data.files.names import one_line, visible
 from siamese.data.images import LabelledImages
 from siamese.errors import RunError
 
@@ -21,10 +22,18 @@ class ImageFiles:
     Attributes:
         root: the folder that ``paths`` are below.
         paths: [N], relative, with ``/`` between their parts.
+        skipped: what else is below ``root`` and was not taken: the paths of each kind.
     """
 
-    def __init__(self, root: Path, paths: Sequence[str] | np.ndarray, decoding: Decoding) -> None:
+    def __init__(
+        self,
+        root: Path,
+        paths: Sequence[str] | np.ndarray,
+        decoding: Decoding,
+        skipped: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.root, self.paths, self.decoding = root, np.asarray(paths, dtype=object), decoding
+        self.skipped = skipped or {}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,12 +52,17 @@ class ImageFiles:
         Raises:
             RunError: for a file that is no image, or a damaged one.
         """
-        chosen = [decode(self.root / path, self.decoding) for path in self.paths[index]]
-        return torch.from_numpy(np.stack(chosen))
+        return torch.from_numpy(np.stack([self._one(path) for path in self.paths[index]]))
+
+    def _one(self, path: str) -> np.ndarray:
+        try:
+            return decode(self.root / path, self.decoding).pixels
+        except DamagedError as error:
+            raise RunError(f"{one_line(self.root / path)}: {error}") from None
 
     def take(self, index: np.ndarray) -> ImageFiles:
         """The files at ``index`` alone."""
-        return ImageFiles(self.root, self.paths[index], self.decoding)
+        return ImageFiles(self.root, self.paths[index], self.decoding, self.skipped)
 
 
 def collection(
@@ -61,6 +75,7 @@ def collection(
     parts: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
     more_labels: Sequence[tuple[int, int]] | None = None,
+    skipped: Mapping[str, Sequence[str]] | None = None,
 ) -> LabelledImages:
     """The data set of the files ``paths`` below ``root``, of which none has been decoded.
 
@@ -70,20 +85,21 @@ def collection(
             source says nothing.
         groups: [N], the name of what each image belongs to.
         more_labels: (image, label) of the classes of an image besides that in ``labels``.
+        skipped: see :class:`ImageFiles`.
 
     Raises:
         RunError: when there is no file.
     """
     if not len(paths):
-        raise RunError(f"data.root={root}: expected images, found none")
+        raise RunError(f"data.root={one_line(root)}: expected images, found none")
     part = np.array([""] * len(paths) if parts is None else parts)
     roles = np.where(np.isin(part, ("query", "gallery")), part, "")
     validation = part == "val"
     return LabelledImages(
-        ImageFiles(root, paths, decoding),
+        ImageFiles(root, paths, decoding, skipped),
         torch.as_tensor(np.asarray(labels), dtype=torch.int64),
         tuple(class_names),
-        np.array(paths),
+        np.array(visible(paths)),
         np.isin(part, ("test", "query", "gallery")),
         validation if validation.any() else None,
         None if groups is None else np.array(groups),

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from siamese.config.values import height_width
+from siamese.data.files.colour import colours
+from siamese.data.files.formats import formats, plugin_wanted
+from siamese.data.files.names import one_line
 from siamese.errors import RunError
+from siamese.memory import total_memory
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+LARGE = 2**28  # pixels; more are held against the memory of this machine before they are decoded
+REDUCED = 4  # times the size wanted: from there on, a JPEG file is decoded at a fraction of its own
+# EXIF's Orientation, and what brings such an image upright.
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+FRAMES = "several frames or pages, of which the first counts"
+NO_EXIF = "EXIF data that cannot be read, taken to be upright"
+ONE_IMAGE = ("MPO", "PSD")  # formats whose later frames are a preview, a depth map, a layer
 
 
 @dataclass(frozen=True)
@@ -30,20 +53,109 @@ class Decoding:
         return height_width(self.image_size)
 
 
-def decode(file: Path, decoding: Decoding) -> np.ndarray:
-    """The image in ``file``, uint8 [3, H, W].
+class Decoded(NamedTuple):
+    """``pixels``, uint8 [3, H, W], and ``notes``: what was odd about the file, as the end of "3 images with …"."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...]
+
+
+class DamagedError(Exception):
+    """A file from which no image can be had, and why, without the file's name."""
+
+
+def decode(file: Path, decoding: Decoding) -> Decoded:
+    """The image in ``file``: upright, without transparency, and as large as ``decoding`` says.
 
     Raises:
-        RunError: for a file that is no image, or a damaged one.
+        DamagedError: for a file that is no image, a damaged one, and one that nothing installed can read.
+        RunError: when there is not the memory to decode it.
     """
-    height, width = decoding.size
     try:
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+        with _of_any_size(), Image.open(file, formats=formats()) as image:
+            return _decode(image, decoding)
     except UnidentifiedImageError:
-        raise RunError(f"{file}: not an image that can be read; expected {', '.join(SUFFIXES)}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RunError(f"{file}: the image is damaged ({error})") from None
+        wanted = plugin_wanted(file.name)
+        raise DamagedError(f"can be read with {wanted} only" if wanted else "not an image that can be read") from None
+    except DamagedError:
+        raise
+    except MemoryError:
+        raise RunError(f"{one_line(file)}: too little memory is free to decode it") from None
+    except OSError as error:
+        raise DamagedError(error.strerror or str(error)) from None
+    except Exception as error:  # a damaged file raises whatever its decoder meets first
+        raise DamagedError(f"damaged ({' '.join(str(error).split()) or type(error).__name__})") from None
+
+
+def _decode(image: Image.Image, decoding: Decoding) -> Decoded:
+    height, width = decoding.size
+    notes = []
+    if image.format in ("JPEG", "MPO") and min(image.size) >= REDUCED * max(height, width):
+        image.draft(None, (2 * max(height, width),) * 2)  # at least twice the size wanted
+    _check_memory(image)
+    image.load()
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # as above
+        turn, notes = None, [NO_EXIF]
+    coloured, note = colours(image, tuple(decoding.background))
+    if note:
+        notes.append(note)
+    upright = coloured if turn is None else coloured.transpose(turn)
     if upright.size != (width, height):
-        upright = ImageOps.fit(upright, (width, height), method=Image.Resampling.BICUBIC)
-    return np.asarray(upright).transpose(2, 0, 1)
+        upright = _fit(upright, (width, height), decoding)
+    if image.format not in ONE_IMAGE and _has_more(image):
+        notes.append(FRAMES)
+    return Decoded(np.asarray(upright).transpose(2, 0, 1), tuple(notes))
+
+
+def _fit(image: Image.Image, size: tuple[int, int], decoding: Decoding) -> Image.Image:
+    """``image`` brought to ``size``, width and height, as ``data.fit`` says."""
+    bicubic = Image.Resampling.BICUBIC
+    if decoding.fit == "crop":
+        return ImageOps.fit(image, size, method=bicubic)
+    if decoding.fit == "stretch":
+        return image.resize(size, bicubic)
+    scale = min(size[0] / image.width, size[1] / image.height)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    whole = Image.new("RGB", size, tuple(decoding.background))
+    whole.paste(image.resize((width, height), bicubic), ((size[0] - width) // 2, (size[1] - height) // 2))
+    return whole
+
+
+def _has_more(image: Image.Image) -> bool:
+    """Whether there is a frame after the first; one that is damaged does not matter."""
+    try:
+        image.seek(1)
+    except Exception:
+        return False
+    return True
+
+
+def _check_memory(image: Image.Image) -> None:
+    pixels, there = image.width * image.height, total_memory() if image.width * image.height > LARGE else None
+    needed = pixels * 8  # as decoded, and in RGB beside it
+    if there is not None and needed > there:
+        raise DamagedError(
+            f"{image.width:,} x {image.height:,} pixels would take {needed / 1e9:,.1f} GB to decode; this machine has "
+            f"{there / 1e9:,.1f} GB"
+        )
+
+
+_lifting = threading.Lock()
+_lifted: list[int | None] = []  # Pillow's limit, once for each decoder that works without one
+
+
+@contextlib.contextmanager
+def _of_any_size() -> Iterator[None]:
+    """Without Pillow's limit on an image's pixels, which is one for all threads: large photographs are no attacks."""
+    with _lifting:
+        _lifted.append(_lifted[-1] if _lifted else Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _lifting:
+            limit = _lifted.pop()
+            if not _lifted:
+                Image.MAX_IMAGE_PIXELS = limit

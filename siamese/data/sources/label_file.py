@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from siamese.data.files import collection
-from siamese.data.files.decode import SUFFIXES, Decoding
+from siamese.data.files.decode import Decoding
+from siamese.data.files.formats import is_image_name
 from siamese.data.files.listed import files_below, present
 from siamese.data.files.source import source_of_files
 from siamese.data.images import LabelledImages
@@ -208,7 +209,7 @@ def _report_unnamed(file: Path, root: Path, there: set[str], paths: Sequence[str
     unnamed = sorted(
         path
         for path in there.difference(paths)
-        if path.lower().endswith(SUFFIXES) and not path.startswith(".") and "/." not in path
+        if is_image_name(path) and not path.startswith(".") and "/." not in path
     )
     if unnamed:
         log.warning(
