@@ -110,6 +110,6 @@ def _cache(words: Sequence[str], remove: str | None) -> None:
     for one in found:
         size = "x".join(map(str, one.size)) if one.size else ""
         used = time.strftime("%Y-%m-%d", time.localtime(one.used))
-        of = Text(one.root or "damaged")
+        of = Text(one.root or "damaged, or of an earlier version")
         table.add_row(one.folder.name, of, size, f"{one.images:,}", f"{one.bytes / 1e6:,.0f}", used)
     Console().print(table if found else "no decoded collection is kept")
