@@ -199,7 +199,7 @@ class SiameseData(pl.LightningDataModule):
         device, training, chunks = self.trainer.strategy.root_device, net.training, []
         net.eval()
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            for batch in self._images(self.parts["train"]):
+            for batch in self._images("train"):
                 moved = batch._replace(images=batch.images.to(device), labels=batch.labels.to(device))
                 chunks.append(net(self.on_after_batch_transfer(moved, 0).images).float().cpu())
         net.train(training)
@@ -255,19 +255,28 @@ class SiameseData(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def val_dataloader(self) -> Loader:
-        return self._images(self.parts["validation"])
+        return self._images("validation")
 
     def test_dataloader(self) -> Loader:
-        return self._images(self.parts["test"])
+        return self._images("test")
 
     def predict_dataloader(self) -> Loader:
         """The training images, to be embedded as they are."""
-        return self._images(self.parts["train"])
+        return self._images("train")
 
-    def _images(self, index: np.ndarray) -> Loader:
+    def has_views(self, part: str) -> bool:
+        """Whether the images of ``part`` are embedded once more, in another view, since they have no classes."""
+        return part != "train" and bool((self._labels[self.parts[part]] == NO_CLASS).all())
+
+    def _images(self, part: str) -> Loader:
         rank, ranks = self._rank()
-        mine = torch.from_numpy(np.array_split(index, ranks)[rank])
-        return self._with_pixels(ImageLoader(mine, self.source.labels, self.config.eval_batch_size))
+        mine, draws = np.array_split(self.parts[part], ranks)[rank], None
+        if self.has_views(part):
+            shape = (len(self.parts[part]), self.augment.draws if self.augment else 0)
+            every = generator(self.seed, f"{part} views").random(shape, dtype=np.float32)
+            draws = torch.from_numpy(np.array_split(every, ranks)[rank])
+        loader = ImageLoader(torch.from_numpy(mine), self.source.labels, self.config.eval_batch_size, draws)
+        return self._with_pixels(loader)
 
     def _with_pixels(self, loader: Loader, ahead: int = AHEAD) -> Loader:
         """``loader``, with pixels where the device does not hold them all."""

@@ -95,14 +95,20 @@ class RankLoader:
 
 
 class ImageLoader:
-    """Every image of ``index`` once, in order, without tuples or augmentation."""
+    """Every image of ``index`` once, in order, without tuples or augmentation; then, where there are draws for their
+    ``views``, float32 [n, D], every image once more, augmented by them."""
 
-    def __init__(self, index: Tensor, labels: Tensor, batch_size: int) -> None:
-        self._index, self._labels, self._batch_size = index, labels, batch_size
+    def __init__(self, index: Tensor, labels: Tensor, batch_size: int, views: Tensor | None = None) -> None:
+        self._index, self._labels, self._batch_size, self._views = index, labels, batch_size, views
 
     def __len__(self) -> int:
-        return -(-len(self._index) // self._batch_size)
+        return -(-len(self._index) // self._batch_size) * (1 if self._views is None else 2)
 
     def __iter__(self) -> Iterator[Batch]:
         for index in self._index.split(self._batch_size):
             yield Batch(index, self._labels[index], None, None)
+        if self._views is not None:
+            for index, draws in zip(
+                self._index.split(self._batch_size), self._views.split(self._batch_size), strict=True
+            ):
+                yield Batch(index, self._labels[index], None, draws)

@@ -11,7 +11,7 @@ import torch
 from siamese.evaluation import projection
 from siamese.evaluation.blocks import Rows, problem, rows, sweep
 from siamese.evaluation.geometry import Confusion, distance_matrix, geometry, most_confused
-from siamese.evaluation.names import METRICS, Undefined, Values, undefined
+from siamese.evaluation.names import METRICS, NO_CLASSES, Undefined, Values, undefined
 from siamese.evaluation.probes import clustering, linear_probe
 from siamese.evaluation.retrieval import Ranking
 from siamese.evaluation.spread import Spread, singular_values, spread
@@ -59,6 +59,8 @@ def measure(
 ) -> Measured:
     """Measure ``embeddings`` [N, D] of classes ``labels`` [N], whose names are ``class_names`` [C].
 
+    Where all labels are below 0 the images have no classes, and what needs classes is undefined.
+
     Args:
         triplets: positions [T, 3] of anchor, positive and negative.
         coverage: the share of a class's points that its ellipse holds.
@@ -69,6 +71,8 @@ def measure(
     if reason := problem(embeddings, labels):
         areas = [f"{area}/{name}" for area in AREAS[::2] for name in class_names]
         return Measured(undefined([*METRICS, *areas], reason))
+    if (labels < 0).all():
+        return _without_classes(embeddings, labels, spread_images)
     arrays: dict[str, dict[str, np.ndarray]] = {}
     prepared = rows(embeddings, labels)
     ranking, counts, spreading = Ranking(prepared), PairCounts(prepared), Spread(prepared)
@@ -88,6 +92,15 @@ def measure(
     arrays["histogram"] = counts.histogram()
     ordered = [*METRICS, *(name for name in values if name not in METRICS)]
     return Measured({name: values[name] for name in ordered}, arrays, used, confused)
+
+
+def _without_classes(embeddings: np.ndarray, labels: np.ndarray, spread_images: int | None) -> Measured:
+    """What there is to measure on images that have no classes."""
+    values = undefined(METRICS, NO_CLASSES) | spread(embeddings, labels, spread_images)
+    values["alignment"] = Undefined(NO_CLASSES)
+    unit = rows(embeddings, labels).unit
+    values["cos_mean"] = mean_cosine(unit) if len(unit) > 1 else Undefined("it needs 2 images, found 1")
+    return Measured(values, {"spectrum": {"singular_values": singular_values(unit.numpy())}})
 
 
 def _of_triplets(

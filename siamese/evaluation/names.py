@@ -57,13 +57,17 @@ METRICS: dict[str, str | None] = {
 }
 # Over pairs of consecutive images, by Euclidean distance, in runs that train on pairs.
 PAIR_METRICS: dict[str, str | None] = {"pair_accuracy": "max", "pair_auc": "max"}
+# Where images have no classes: how well an image is found by another view of it.
+VIEW_RECALL_AT = (1, 5)
+VIEW_METRICS: dict[str, str | None] = {**{f"view_recall_at_{k}": "max" for k in VIEW_RECALL_AT}, "view_mrr": "max"}
+NO_CLASSES = "the images have no classes"
 
 
 def direction(name: str) -> str | None:
     """``max`` or ``min``, whichever is better for ``name`` (without prefix), or None for neither; a name
     that is of neither table is a loss. ``ellipse_area/cat`` goes the way of ``ellipse_area_mean``."""
     measure, slash, _ = name.partition("/")
-    return (METRICS | PAIR_METRICS).get(f"{measure}_mean" if slash else name, "min")
+    return (METRICS | PAIR_METRICS | VIEW_METRICS).get(f"{measure}_mean" if slash else name, "min")
 
 
 @dataclass(frozen=True)

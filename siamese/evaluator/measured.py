@@ -14,7 +14,7 @@ from torch import nn
 from siamese.config.schema import Config, Evaluation
 from siamese.data import LabelledImages, draw_triplets
 from siamese.data.draws import generator
-from siamese.data.images import pixels
+from siamese.data.images import NO_CLASS, pixels
 from siamese.evaluation.blocks import problem
 from siamese.evaluation.measure import Measured, measure
 from siamese.evaluation.names import Undefined, Values, direction
@@ -71,7 +71,8 @@ def embed(net: nn.Module, source: LabelledImages, config: Config) -> Part:
     batches = torch.from_numpy(index).split(config.data.eval_batch_size)
     with torch.inference_mode():
         embeddings = torch.cat([net(fabric.to_device(source.images[b])).float().cpu() for b in batches])
-    paired = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    _, of_class, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    paired = np.flatnonzero((counts[of_class] > 1) & (labels != NO_CLASS))
     triplets = np.empty((0, 3), dtype=np.int64)
     if len(np.unique(labels[paired])) > 1:
         random = generator(config.seed, "test triplets")
@@ -109,12 +110,12 @@ def evaluate_part(run: RunDirectory, part: Part, settings: Evaluation, threshold
         embeddings=part.embeddings,
         labels=part.labels,
         ids=part.ids,
-        class_names=np.array(part.class_names),
+        class_names=np.array(part.class_names, dtype=str),
         triplets=part.triplets,
     )
     for name, arrays in found.arrays.items():
         run.arrays(f"{name}_{part.name}", **arrays)
-    if problem(part.embeddings, part.labels) is None:
+    if part.class_names and problem(part.embeddings, part.labels) is None:
         if len(part.labels) > 1:
             run.arrays(f"gallery_{part.name}", **gallery(part))
         if len(part.triplets):

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 GROUPS = ("auc", "pairs_auc", "recall_at_1", "linear_probe", "intra_distance", "alignment", "ellipse_area_mean")
 PARTS = {"val": "validation", "test": "test"}
 HEADLINE = ("auc", "recall_at_1", "map_at_r")
+WITHOUT_CLASSES = ("view_recall_at_1", "view_recall_at_5", "view_mrr")
 FILE_ONLY = {"terminal": False}  # of a record that the terminal leaves to train.log
 
 
@@ -57,11 +58,13 @@ def tell(summary: Mapping[str, Mapping[str, Any]], run: RunDirectory, config: Co
         log.info("%s", note, extra=FILE_ONLY)
     epochs = config.trainer.max_epochs
     seconds = math.fsum(float(row["seconds"]) for row in run.history() if row.get("seconds"))
-    best = summary["val/auc"]["epoch"]
-    log.info("best epoch %d of %d, by val/auc, after %s of training", best, epochs, span(seconds))
-    log.info("  %-12s %10s %8s", "", "validation", "test")
-    for name in HEADLINE:
-        log.info("  %-12s %10s %8s", name, *(_cell(summary.get(f"{prefix}/{name}")) for prefix in PARTS))
+    headline = WITHOUT_CLASSES if "val/view_recall_at_1" in summary else HEADLINE
+    monitored = f"val/{headline[0]}"
+    best = summary[monitored]["epoch"]
+    log.info("best epoch %d of %d, by %s, after %s of training", best, epochs, monitored, span(seconds))
+    log.info("  %-16s %10s %8s", "", "validation", "test")
+    for name in headline:
+        log.info("  %-16s %10s %8s", name, *(_cell(summary.get(f"{prefix}/{name}")) for prefix in PARTS))
     evaluate, compare, train = (shown(command) for command in ("evaluate", "compare", "train"))
     path, further = near(run.path), [*resume_words(run.path, config), ("trainer.max_epochs", 2 * epochs)]
     log.info("pictures are in %s; next:", path / "figures")

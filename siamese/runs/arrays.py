@@ -98,12 +98,14 @@ def layout_of(path: Path) -> dict[str, str]:
 
 
 def require_labels(name: object, labels: np.ndarray, classes: int) -> None:
-    """Refuse ``labels`` that are no places among so many ``classes``.
+    """Refuse ``labels`` that are no places among so many ``classes``; images without classes all have -1.
 
     Raises:
         RunError: naming ``name``.
     """
-    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+    if (labels == -1).all():
+        return
+    if not 0 <= labels.min() <= labels.max() < classes:
         low, high = labels.min(), labels.max()
         raise RunError(f"{name}: expected labels of {classes:,} classes, found {low} to {high}")
 

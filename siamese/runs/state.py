@@ -10,7 +10,7 @@ from siamese.errors import RunError
 from siamese.runs.locks import holder
 from siamese.runs.read import holds_a_run, read_metrics, read_status, read_summary
 
-MAIN_METRICS = ("test/auc", "val/auc")
+MAIN_METRICS = ("test/auc", "val/auc", "test/view_recall_at_1", "val/view_recall_at_1")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class State:
             that it runs, and no process holds it).
         says: why it failed, or which process holds it.
         seconds: of training and validation, over all its epochs so far.
-        metric: test/auc, or else val/auc, of a completed run.
+        metric: the first of MAIN_METRICS that a completed run has.
     """
 
     name: str

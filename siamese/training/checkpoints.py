@@ -23,9 +23,6 @@ from siamese.training.signals import StopRequest
 log = logging.getLogger(__name__)
 
 
-MONITOR = "auc"
-
-
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's own goes through TMPDIR, and a kill while it is copied from there corrupts."""
 
@@ -38,9 +35,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(pl.callbacks.Checkpoint):
-    """best.ckpt by val/auc, last.ckpt every epoch and every ``every_steps`` optimizer steps, and
-    epoch-*.ckpt every ``every`` epochs. In each are the state of every random generator, the run's id and the rows
-    of metrics.csv so far."""
+    """best.ckpt by val/auc (without classes, by val/view_recall_at_1), last.ckpt every epoch and every ``every_steps``
+    optimizer steps, and epoch-*.ckpt every ``every`` epochs. In each are the state of every random generator, the run's
+    id and the rows of metrics.csv so far."""
 
     def __init__(
         self,
@@ -102,7 +99,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
         assert isinstance(pl_module, SiameseModule)
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        epoch, value = trainer.current_epoch + 1, pl_module.measured[MONITOR]
+        epoch, value = trainer.current_epoch + 1, pl_module.measured[pl_module.monitor]
         is_best = self.best["value"] is None or value > self.best["value"]
         if is_best:
             self.best = {"value": value, "epoch": epoch}

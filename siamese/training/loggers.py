@@ -261,7 +261,7 @@ class Logs:
         self.logger.log_metrics(scalars, step)
         if isinstance(self.logger, RunLogger):
             test = read_arrays(self._run.path / "arrays" / "test.npz", "embeddings", "labels", "class_names")
-            names = [str(test["class_names"][label]) for label in test["labels"]]
+            names = [str(test["class_names"][label]) if label >= 0 else "" for label in test["labels"]]
             self.logger.log_embeddings("test", torch.from_numpy(test["embeddings"]), names, images, step)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from siamese.data import Batch, SiameseData
 from siamese.evaluation.given_pairs import pair_verification
 from siamese.evaluation.verification import mean_cosine, verification
+from siamese.evaluation.views import view_retrieval
 from siamese.losses import Objective, koleo
 from siamese.training.accumulation import Accumulation, Naive
 from siamese.training.learner import Learner, gather
@@ -86,19 +87,25 @@ class SiameseModule(pl.LightningModule):
     def _measure(self, part: str) -> None:
         """Loss and verification over the whole part; KoLeo over as many of its images, evenly spaced,
         for every run (all different: an image twice would be its own nearest neighbour)."""
-        self.embeddings = torch.cat(gather(self.trainer, torch.cat(self._chunks))).cpu()
-        self._chunks = []
+        every, self._chunks = gather(self.trainer, torch.cat(self._chunks)), []
+        views = None
+        if self.data.has_views(part):
+            views = torch.cat([rows.chunk(2)[1] for rows in every]).cpu()
+            every = [rows.chunk(2)[0] for rows in every]
+        self.embeddings = torch.cat(every).cpu()
         index = self.data.parts[part]
         triplets = torch.from_numpy(np.searchsorted(index, self.data.triplets[part]))
         labels = self.data.source.labels[torch.from_numpy(index)]
         objective = self.objective
-        terms = {objective.name: self._loss(part, labels)}
+        rows = self.embeddings if views is None else torch.cat([self.embeddings, views])
+        terms = {objective.name: self._loss(part, rows, labels.repeat(len(rows) // len(labels)))}
         if objective.koleo_weight:
-            rows = torch.linspace(0, len(index) - 1, min(len(index), self.koleo_embeddings)).long()
-            terms["koleo"] = koleo(self.embeddings[rows], objective.koleo.neighbours)
+            places = torch.linspace(0, len(index) - 1, min(len(index), self.koleo_embeddings)).long()
+            terms["koleo"] = koleo(self.embeddings[places], objective.koleo.neighbours)
         terms["loss"] = objective.total(terms)
         self.measured = {name: value.item() for name, value in sorted(terms.items())}
-        self.measured |= verification(self.embeddings, triplets)
+        self.measured |= verification(self.embeddings, triplets) if len(triplets) else {}
+        self.measured |= {} if views is None else view_retrieval(self.embeddings, views)
         self.measured["cos_mean"] = mean_cosine(self.embeddings)
         if self.data.kind.verifies_pairs:
             self.measured |= self.measure_pairs(self.embeddings, part)
@@ -111,7 +118,12 @@ class SiameseModule(pl.LightningModule):
             embeddings, labels, torch.from_numpy(np.searchsorted(index, pairs)), self.pair_distance
         )
 
-    def _loss(self, part: str, labels: Tensor) -> Tensor:
+    @property
+    def monitor(self) -> str:
+        """What the best checkpoint is best by, of :attr:`measured`."""
+        return "view_recall_at_1" if self.data.has_views("validation") else "auc"
+
+    def _loss(self, part: str, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The loss over ``part``, the mean over the batches that the data measures it on, whatever the
         size of those that train; a batch counts by its images."""
         total, images = torch.zeros(()), 0
@@ -125,7 +137,7 @@ class SiameseModule(pl.LightningModule):
             torch.manual_seed(0)  # for losses that draw
             for rows, tuples in self.data.measured(part):
                 places = None if tuples is None else tuple(place.to(self.device) for place in tuples)
-                value = self.objective.base(self.embeddings[rows].to(self.device), labels[rows].to(self.device), places)
+                value = self.objective.base(embeddings[rows].to(self.device), labels[rows].to(self.device), places)
                 total, images = total + value.cpu() * len(rows), images + len(rows)
         return total / images
 

@@ -43,7 +43,10 @@ class ProgressBar(RichProgressBar):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        shown = {"loss": self._loss, "val/auc": trainer.callback_metrics.get("val/auc")}
+        measured = {
+            k: v for k in ("val/auc", "val/view_recall_at_1") if (v := trainer.callback_metrics.get(k)) is not None
+        }
+        shown = {"loss": self._loss, **measured}
         return {name: f"{float(value):.4f}" for name, value in shown.items() if value is not None}
 
 

@@ -13,8 +13,10 @@ from siamese.training.module import SiameseModule
 
 
 def show_samples(run: RunDirectory, data: SiameseData) -> None:
-    """Show what is trained on, before it is: five images a class, and five triplets where there are."""
+    """Show what is trained on, before it is: five images a class, where there are classes, and five triplets."""
     source, train = data.source, data.parts["train"]
+    if not source.class_names:
+        return
     labels = source.labels.numpy()
     names = np.array(source.class_names)
     shown = np.concatenate([train[labels[train] == label][:5] for label in range(len(names))])
@@ -31,6 +33,8 @@ def show_samples(run: RunDirectory, data: SiameseData) -> None:
 
 def measure_samples(run: RunDirectory, module: SiameseModule) -> None:
     """Note how far apart the best checkpoint puts the images of the triplets that are shown."""
+    if not (run.path / "arrays" / "samples.npz").exists():
+        return
     samples = read_arrays(run.path / "arrays" / "samples.npz")
     if "triplet_images" not in samples:
         return

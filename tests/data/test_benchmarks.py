@@ -231,7 +231,6 @@ def test_a_class_of_cars_that_has_no_name_is_refused(tmp_path: Path) -> None:
         described("cars196", tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="data.split=by_class holds out images, not classes, so far")
 @pytest.mark.parametrize("name", MAKE)
 def test_a_collection_trains_from_the_command_line(name: str, train_cli: Cli, tmp_path: Path) -> None:
     made = {

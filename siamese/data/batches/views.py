@@ -32,9 +32,9 @@ class Views(Kind):
 
     def measured(self, labels: np.ndarray, triplets: np.ndarray, seed: int, part: str) -> list[tuple[Tensor, Tuples]]:
         """The anchors, positives and negatives of the triplets; of images without a class as many of them at a time as
-        are triplets else, each beside itself in place of another view."""
+        are triplets else, each beside its other view. The rows of those come after the rows of all images."""
         if len(triplets):
             return [(rows, (a, p, a, n)) for rows, (a, p, n) in spaced(triplets)]
         batches = -(-len(labels) // MEASURED)
         chosen = [torch.arange(first, len(labels), batches) for first in range(batches)]
-        return [(rows.repeat(2), self.tuples(rows.expand(2, -1))) for rows in chosen]
+        return [(torch.cat([rows, len(labels) + rows]), self.tuples(rows.expand(2, -1))) for rows in chosen]
