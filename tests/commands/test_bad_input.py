@@ -105,7 +105,7 @@ COMMANDS = [
     ),
     case("option of an empty group", "experiment=quick", "experiment=quick", "article", "did you mean 'quickstart'?"),
     case("option null", "model=null", "model=null", "one of alexnet, conv_small", "vgg11"),
-    case("option a number", "data=5", "data=5", "one of cifar10, digits, fashion_mnist, image_folder"),
+    case("option a number", "data=5", "data=5", "one of cars196, cifar10, cub200, digits"),
     case("device unknown", "device=gpu", "device=gpu", "one of auto, cpu, cpu_bf16, cpu_ddp, cuda"),
     case("group deleted", "~optimizer", "optimizer._target_", "found nothing"),
     # words

@@ -21,6 +21,7 @@ from support.layouts import write_image
 from support.processes import Cli
 
 from siamese.config.schema import Data
+from siamese.data.files.listed import files_below
 from siamese.data.images import LabelledImages
 from siamese.data.load import describe
 from siamese.errors import ConfigError, RunError
@@ -67,6 +68,11 @@ def test_rows_become_images_in_their_order(tmp_path: Path, delimiter: str, encod
     assert source.images.shape == (5, 3, 32, 32)
     assert not source.is_test.any()
     assert source.is_validation is source.groups is source.roles is source.more_labels is None
+
+
+def test_what_divides_the_columns_is_what_finds_path_and_label(tmp_path: Path) -> None:
+    rows = [(*row, "x") for row in ROWS]
+    assert names(described(written(tmp_path, "path,label,a;b;c;d\n" + table(rows).partition("\n")[2]))) == ROWS
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -134,6 +140,8 @@ def test_linked_folders_are_entered_and_one_that_leads_back_ends(tmp_path: Path)
     root = written(tmp_path / "root", table([("there/1.png", "cat")]), [])
     (root / "there").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(root)
+    (tmp_path / "elsewhere" / "self").symlink_to(tmp_path / "elsewhere")
+    assert files_below(root) == {"labels.csv", "there/1.png", "there/labels.csv"}
     assert described(root).ids.tolist() == ["there/1.png"]
 
 

@@ -213,8 +213,8 @@ def test_they_train_from_the_command_line(name: str, train_cli: Cli, tmp_path: P
 # -- two downloads at once -------------------------------------------------------------------------
 
 
-def publish_mnist(folder: Path, begun: Event, go_on: Event, count: Any) -> type:
-    """A stand-in for torchvision's MNIST that writes one file, waits, and writes the others."""
+def publish_mnist(begun: Event, go_on: Event, count: Any, some_first: bool) -> type:
+    """A stand-in for torchvision's MNIST that waits before it writes its files, or else before the last of them."""
 
     class Slow(MNIST):
         def __init__(self, root: Path, download: bool) -> None:
@@ -222,7 +222,8 @@ def publish_mnist(folder: Path, begun: Event, go_on: Event, count: Any) -> type:
                 count.value += 1
             parts = {"train": digits(10, 3), "t10k": digits(10, 2, seed=1)}
             raw = Path(root) / "MNIST" / "raw"
-            write_parts(raw, {"train": parts["train"]}, compress=False)
+            if some_first:
+                write_parts(raw, {"train": parts["train"]}, compress=False)
             begun.set()
             assert go_on.wait(60)
             write_parts(raw, parts, compress=False)
@@ -230,10 +231,12 @@ def publish_mnist(folder: Path, begun: Event, go_on: Event, count: Any) -> type:
     return Slow
 
 
-def mnist_process(folder: Path, begun: Event, go_on: Event, count: Any, answers: Any, download: bool) -> None:
+def mnist_process(
+    folder: Path, begun: Event, go_on: Event, count: Any, some_first: bool, answers: Any, download: bool
+) -> None:
     import torchvision.datasets
 
-    torchvision.datasets.MNIST = publish_mnist(folder, begun, go_on, count)
+    torchvision.datasets.MNIST = publish_mnist(begun, go_on, count, some_first)
     said: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
@@ -242,15 +245,15 @@ def mnist_process(folder: Path, begun: Event, go_on: Event, count: Any, answers:
     answers.put((len(read("mnist", folder, download=download).labels), said))
 
 
-@pytest.mark.parametrize("second_downloads", [True, False])
-def test_one_process_downloads_and_the_other_waits(second_downloads: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("some_first", "second_downloads"), [(True, True), (True, False), (False, True)])
+def test_one_process_downloads_and_the_other_waits(some_first: bool, second_downloads: bool, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     begun, go_on, count, answers = context.Event(), context.Event(), context.Value("i", 0), context.Queue()
-    shared = (tmp_path, begun, go_on, count, answers)
+    shared = (tmp_path, begun, go_on, count, some_first, answers)
     first = context.Process(target=mnist_process, args=(*shared, True))
     second = context.Process(target=mnist_process, args=(*shared, second_downloads))
     first.start()
-    assert begun.wait(60)  # some of the files are there
+    assert begun.wait(60)
     second.start()
     time.sleep(0.5)
     assert second.is_alive()
