@@ -26,7 +26,8 @@ from omegaconf import OmegaConf
 from siamese.commands.arguments import Parser
 from siamese.commands.console import Console
 from siamese.commands.messages import errors_in_one_line
-from siamese.config.schema import Config, Data
+from siamese.config.data import Data
+from siamese.config.schema import Config
 from siamese.config.targets import check_targets
 from siamese.config.trust import refuse_strangers
 from siamese.config.validate import validate

@@ -11,7 +11,8 @@ from typing import Any, get_type_hints
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from siamese.config.schema import HANDED_TO_SOURCE, KEYS, OF_FILES, OWN_KEYS, SPANS, TARGETS, Config
+from siamese.config.data import HANDED_TO_SOURCE, OF_FILES
+from siamese.config.schema import KEYS, OWN_KEYS, SPANS, TARGETS, Config
 from siamese.config.values import check_type, fits, shown
 from siamese.errors import ConfigError, nearest
 

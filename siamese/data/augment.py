@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.config.targets import make
 from siamese.errors import ConfigError
 

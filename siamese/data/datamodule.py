@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data.augment import make_augmentation
 from siamese.data.batch import Batch, Epoch, Tuples
 from siamese.data.batches import Kind, Segment, Training, Triplets

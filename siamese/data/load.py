@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from hydra.utils import instantiate
 
-from siamese.config.schema import HANDED_TO_SOURCE, Data
+from siamese.config.data import HANDED_TO_SOURCE, Data
 from siamese.config.targets import find_target, parameters
 from siamese.data.files.cache import decoded
 from siamese.data.files.collection import ImageFiles

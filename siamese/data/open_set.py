@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data.draws import generator
 from siamese.data.images import NO_CLASS
 from siamese.data.parts import Parts

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data.draws import generator
 from siamese.data.holding_out import Groups, Held, fold, fold_groups, hold_out, hold_out_groups
 from siamese.data.images import NO_CLASS, LabelledImages

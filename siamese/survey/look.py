@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data.duplicates import across, rows
 from siamese.data.files.cache import decoded
 from siamese.data.files.collection import ImageFiles

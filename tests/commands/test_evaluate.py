@@ -16,7 +16,8 @@ import yaml
 from support.images import write_folder
 from support.processes import Cli
 
-from siamese.config.schema import Data, Evaluation
+from siamese.config.data import Data
+from siamese.config.schema import Evaluation
 from siamese.data import load
 from siamese.evaluation import METRICS, Undefined
 from siamese.evaluation.measure import measure

@@ -15,7 +15,7 @@ from support.images import toy_images
 from support.processes import Cli
 from torch import Tensor
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data import SiameseData
 from siamese.data.augment import (
     Augmentation,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from support.images import toy_images
 from support.processes import ROOT
 
-from siamese.config.schema import Config, Data
+from siamese.config.data import Data
+from siamese.config.schema import Config
 from siamese.config.validate import validate
 from siamese.data import LabelledImages, SiameseData, load
 from siamese.data.batch import Batch

@@ -13,7 +13,7 @@ from PIL import Image
 from support import layouts
 from support.processes import Cli
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data.images import LabelledImages
 from siamese.data.load import describe
 from siamese.data.sources.cars196 import CARS196

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.images import write_folder
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data import SiameseData, images
 from siamese.data.files import cache, grow, index, lock
 from siamese.data.files.listing import cached_collections, clear

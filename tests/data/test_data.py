@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from support.images import toy_images
 from torchvision.datasets import CIFAR10
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data import SiameseData, article_triplets, crop_and_flip, draw_triplets, load, split_images
 from siamese.data.draws import generator
 from siamese.data.tuples import article_split

@@ -21,7 +21,7 @@ from support.idx import digits, write_idx
 from support.processes import ROOT
 from torchvision.datasets import FashionMNIST
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.config.targets import find_target
 from siamese.config.validate import validate
 from siamese.data import load

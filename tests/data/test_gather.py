@@ -14,7 +14,7 @@ from support.accumulating import fit, make
 from support.images import toy_images
 from torch import Tensor
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data import SiameseData, gather
 from siamese.data.batch import Batch
 from siamese.data.batches import Magnet, Triplets

@@ -18,7 +18,7 @@ from support.images import write_folder
 from support.messy import CLASSES, write_messy
 from support.processes import Cli
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data.files.find import find
 from siamese.data.files.names import few, visible
 from siamese.data.images import NO_CLASS, LabelledImages

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from support.layouts import write_image
 from support.processes import Cli
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data.files.listed import files_below
 from siamese.data.images import LabelledImages
 from siamese.data.load import describe

@@ -19,7 +19,7 @@ from support.idx import digits, write_idx
 from support.processes import Cli
 from torchvision.datasets import CIFAR10, EMNIST, KMNIST, MNIST
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data.images import LabelledImages
 from siamese.data.load import describe
 from siamese.data.sources.cifar10 import cifar10

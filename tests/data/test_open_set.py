@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.images import toy_images
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data import LabelledImages, Split, split_images
 from siamese.errors import ConfigError
 

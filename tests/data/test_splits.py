@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data import LabelledImages, split_images
 from siamese.data.draws import generator
 from siamese.errors import ConfigError

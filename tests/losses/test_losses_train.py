@@ -14,7 +14,8 @@ import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from support.processes import ROOT
 
-from siamese.config.schema import Config, Data
+from siamese.config.data import Data
+from siamese.config.schema import Config
 from siamese.config.validate import validate
 from siamese.data import LabelledImages, load
 from siamese.training.build import build, make_trainer, split_data

@@ -38,7 +38,7 @@ import siamese.commands.train  # noqa: F401 (registers what conf/train.yaml read
 from siamese.commands import compare
 from siamese.commands.evaluate import evaluate_again
 from siamese.config import trust
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data import load
 from siamese.errors import ConfigError, RunError
 from siamese.figures import from_arrays

@@ -8,7 +8,7 @@ import torch
 import torchvision.transforms.v2.functional as tv
 from torch import Tensor
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data import load
 from siamese.survey import near, near_duplicates, perceptual_hashes
 

@@ -11,7 +11,7 @@ import torch
 from support.images import toy_images
 from torch import nn
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data import SiameseData
 from siamese.losses import KoLeo, Objective, TripletLoss
 from siamese.models import EmbeddingNet

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.config.schema import Data
+from siamese.config.data import Data
 from siamese.data.batch import Layout, Tuples
 from siamese.data.draws import generator
 from siamese.data.images import NO_CLASS
