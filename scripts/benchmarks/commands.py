@@ -58,8 +58,8 @@ import runpy, sys
 if "data=image_folder" not in sys.argv:
     sys.path.append("scripts")
     from benchmarks.setup import random_images
-    import siamese.run
-    siamese.run.load = lambda data, seed: random_images()
+    import siamese.training.run
+    siamese.training.run.load_to_train = lambda data, seed: random_images()
 sys.argv[0] = "train.py"
 runpy.run_path("train.py", run_name="__main__")
 """
