@@ -22,6 +22,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 from support.images import write_folder
 
 from siamese.config.schema import Data
@@ -608,9 +609,12 @@ def test_collections_are_listed_and_cleared(folder: Folder) -> None:
     assert torch.equal(source.images[:], folder.expected(source))  # of a file without a name
 
 
-def test_a_root_that_looks_like_markup_is_shown_as_it_is(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_root_that_looks_like_markup_is_shown_as_it_is(
+    folder: Folder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO)
     (folder.root.parent / "im\nages[").mkdir()
     folder.root = folder.root.rename(folder.root.parent / "im\nages[" / "bold]")
+    monkeypatch.setattr(grow, "get_console", lambda: Console(force_terminal=True))
     assert folder.check() == all_of(folder)
     assert "/im\\nages[/bold] into" in caplog.text
