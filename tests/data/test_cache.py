@@ -22,6 +22,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 from support.images import write_folder
 
 from siamese.config.data import Data
@@ -294,10 +295,19 @@ def test_a_damaged_index_is_like_none(damage: Callable[[Path], object], folder: 
     before = folder()
     expected = before.images[:]
     damage(folder.kept / "index.json")
+    folder.change("a/000.png", 1)
     assert folder.check() == all_of(folder)
     assert folder.check() == []
     assert torch.equal(before.images[:], expected)
     assert folder.pixels.stat().st_size == 12 * ROW
+
+
+def test_no_other_file_is_written_to(folder: Folder, tmp_path: Path) -> None:
+    folder()
+    (tmp_path / "mine").write_bytes(b"x" * 13 * ROW)
+    edited(lambda c: c.__setitem__("pixels", str(tmp_path / "mine")))(folder.kept / "index.json")
+    assert folder.check() == all_of(folder)
+    assert (tmp_path / "mine").read_bytes() == b"x" * 13 * ROW
 
 
 def test_two_rows_exchanged_in_the_index_are_noticed(folder: Folder) -> None:
@@ -543,6 +553,9 @@ def test_facts_are_those_of_images_in_memory_and_computed_once(folder: Folder, m
         with pytest.raises(TypeError):
             facts(folder(), seed=1)  # of other training images
     assert facts(folder(), seed=1) == other
+    other_labels = LabelledImages(**{**vars(source), "labels": 1 - source.labels})
+    other_ids = LabelledImages(**{**vars(source), "ids": source.ids[::-1]})
+    assert len({of.fingerprint for of in (source, other_labels, other_ids)}) == 3
     folder.change("a/003.png", 200)
     changed = folder()
     assert changed.fingerprint != expected[0]
@@ -596,9 +609,12 @@ def test_collections_are_listed_and_cleared(folder: Folder) -> None:
     assert torch.equal(source.images[:], folder.expected(source))  # of a file without a name
 
 
-def test_a_root_that_looks_like_markup_is_shown_as_it_is(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_root_that_looks_like_markup_is_shown_as_it_is(
+    folder: Folder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO)
     (folder.root.parent / "im\nages[").mkdir()
     folder.root = folder.root.rename(folder.root.parent / "im\nages[" / "bold]")
+    monkeypatch.setattr(grow, "get_console", lambda: Console(force_terminal=True))
     assert folder.check() == all_of(folder)
     assert "/im\\nages[/bold] into" in caplog.text

@@ -125,18 +125,24 @@ def test_stretch_is_out_of_proportion(tmp_path: Path) -> None:
 # -- large images ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "decoded_at"), [(700, 900, (113, 88)), (80, 300, (150, 40)), (128, 300, (75, 32))]
+)
 def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    height: int, width: int, decoded_at: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = saved(tmp_path / "x.jpg", Image.fromarray(noise(700, 900)), quality=95)
+    path = saved(tmp_path / "x.jpg", Image.fromarray(noise(height, width)), quality=95)
     seen = []
-    monkeypatch.setattr(
-        decoding_module, "colours", lambda image, b: seen.append(image.size) or colour.colours(image, b)
-    )
+
+    def seeing(image: Image.Image, background: tuple[int, ...]) -> tuple[Image.Image, str | None]:
+        seen.append(image.size)
+        return colour.colours(image, background)
+
+    monkeypatch.setattr(decoding_module, "colours", seeing)
     reduced, _ = decode(path, PLAIN)
     monkeypatch.setattr(decoding_module, "REDUCED", 10**6)
     whole, _ = decode(path, PLAIN)
-    assert seen == [(113, 88), (900, 700)]
+    assert seen == [decoded_at, (width, height)]
     assert np.abs(reduced.astype(int) - whole).max() <= 6
 
 

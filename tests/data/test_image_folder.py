@@ -213,7 +213,7 @@ def test_names_of_any_bytes_become_text_and_stay_different(raw: set[bytes]) -> N
 
 
 def test_few_names_and_how_many_more() -> None:
-    assert few(["a", "b\n"]) == "a, b\\n"
+    assert few(["a", "b\n", "c\udcff"]) == "a, b\\n, c\\xff"
     assert few([str(i) for i in range(1234)]) == "0, 1, 2, 3, 4 and 1,229 more"
 
 

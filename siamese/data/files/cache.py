@@ -145,7 +145,7 @@ def _complete(folder: Path, files: ImageFiles, wanted: Wanted) -> tuple[Held, Ou
                 counted(count, "image"),
                 one_line(files.root),
                 one_line(folder),
-                f"{index.count * index.row_bytes / 1e6:,.0f} MB",
+                f"{index.count * index.row_bytes / 1e6:,.1f} MB",
                 f"{there:,}",
             )
         index = compact(folder, index, files, wanted)

@@ -143,14 +143,14 @@ def _check_memory(image: Image.Image) -> None:
 
 
 _lifting = threading.Lock()
-_lifted: list[int | None] = []  # Pillow's limit, once for each decoder that works without one
+_lifted: list[int | None] = []  # of each decoder that works without a limit, what it found: the first, Pillow's
 
 
 @contextlib.contextmanager
 def _of_any_size() -> Iterator[None]:
     """Without Pillow's limit on an image's pixels, which is one for all threads: large photographs are no attacks."""
     with _lifting:
-        _lifted.append(_lifted[-1] if _lifted else Image.MAX_IMAGE_PIXELS)
+        _lifted.append(Image.MAX_IMAGE_PIXELS)
         Image.MAX_IMAGE_PIXELS = None
     try:
         yield

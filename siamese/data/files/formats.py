@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import warnings
 from pathlib import PurePath
 
 from PIL import Image
@@ -23,6 +24,8 @@ PLUGINS = {  # what reads a suffix that not every Pillow reads
 def formats() -> tuple[str, ...]:
     """The formats whose pixels can be read, as Pillow calls them."""
     Image.init()
+    # Of a file that can be decoded all the same; what cannot be is said in one line, in words of ours.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     with contextlib.suppress(ImportError):
         heif = importlib.import_module("pillow_heif")
         heif.register_heif_opener()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from rich import get_console
 from rich.markup import escape
 from rich.progress import Progress
 
@@ -133,7 +134,8 @@ def _decoded(files: ImageFiles, paths: list[str]) -> Iterator[tuple[list[str], l
             return error
 
     at_once = max(1, min(TOGETHER, BLOCK // (3 * int(np.prod(files.decoding.size)))))
-    with Progress(transient=True) as progress, ThreadPoolExecutor(files.decoding.decode_workers, "decode") as pool:
+    bar = Progress(transient=True, disable=not get_console().is_terminal)
+    with bar as progress, ThreadPoolExecutor(files.decoding.decode_workers, "decode") as pool:
         task = progress.add_task(f"decoding {escape(one_line(files.root))}", total=len(paths))
         try:
             for start in range(0, len(paths), at_once):

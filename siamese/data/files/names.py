@@ -24,7 +24,8 @@ def visible(names: Sequence[str]) -> list[str]:
 
 def one_line(name: object) -> str:
     """``name`` as it can be part of a line: with what does not print written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def few(names: Sequence[object]) -> str:
