@@ -18,6 +18,7 @@ from siamese.data.batches.kind import drawn_triplets
 from siamese.data.batches.pairs import drawn_pairs
 from siamese.data.draws import generator
 from siamese.data.duplicates import settle
+from siamese.data.facts import data_facts, split_facts
 from siamese.data.gather import AHEAD, Ahead, fits, held
 from siamese.data.images import NO_CLASS, LabelledImages, kept, moments
 from siamese.data.loader import EpochLoader, ImageLoader, Loader, RankLoader
@@ -223,24 +224,11 @@ class SiameseData(pl.LightningDataModule):
 
     def facts(self) -> dict[str, object]:
         """What identifies the data and the split, for the manifest."""
-        ids = self.source.ids
+        first = None if self.kind.follows_network else self._items(0, self._whole_epoch)
+        items = {self.kind.item: self.loader.items}
         return {
-            "data": {
-                "source": self.config.source_name,
-                "images": len(ids),
-                "classes": list(self.source.class_names),
-                "fingerprint": self.source.fingerprint,
-                "mean": self.mean,
-                "std": self.std,
-            },
-            "split": {
-                **{part: len(index) for part, index in self.parts.items()},
-                f"train_{self.kind.item}": self.loader.items,
-                **{f"{part}_triplets": len(t) for part, t in self.triplets.items()},
-                "fingerprint": fingerprint(
-                    *(ids[i] for i in self.parts.values()), *(ids[t] for t in self.triplets.values())
-                ),
-            },
+            "data": data_facts(self.source, self.config.source_name, self.mean, self.std),
+            "split": split_facts(self.source, self.parts, self.triplets, items, first),
         }
 
     def train_dataloader(self) -> Loader:
