@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # One thread a process: two tests run side by side, and threads that wait for each other cost far more.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -51,3 +53,20 @@ def cli(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Cli:
 def train_cli(cli: Cli) -> Cli:
     """``train_cli("seed=1", ...)`` runs ``python train.py seed=1 ...`` from the repository's root."""
     return functools.partial(cli, "train.py")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium. Tests of pages are skipped where none is on the PATH, unless SIAMESE_CHROMIUM=required."""
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+    if found is None:
+        if os.environ.get("SIAMESE_CHROMIUM") == "required":
+            pytest.fail("SIAMESE_CHROMIUM=required, and there is no chromium on the PATH")
+        pytest.skip("no chromium on the PATH (apt-get install chromium)")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found)
+        yield browser
+        browser.close()

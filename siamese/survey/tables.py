@@ -35,10 +35,10 @@ def facts(survey: Survey) -> list[tuple[str, str]]:
             ("sizes", " · ".join(f"{w}x{h}" for w, h in (smallest, middle, largest)) + " (least, median, most)")
         )
     for kind, names in survey.skipped.items():
-        said.append(("skipped", f"{len(names):,} {kind}, such as {names[0]}"))
-    said.append(("same pixels", f"{len(survey.duplicates):,} pairs across parts or classes"))
+        said.append(("skipped", f"{kind}: {len(names):,}, such as {names[0]}"))
+    said.append(("same pixels", f"{_pairs(len(survey.duplicates))} across parts or classes"))
     if survey.near is not None:
-        said.append(("look alike", f"{len(survey.near):,} pairs"))
+        said.append(("look alike", _pairs(len(survey.near))))
     said += [("split", remark) for remark in survey.remarks]
     if survey.refused:
         said.append(("split", f"cannot be split as it stands: {survey.refused}"))
@@ -105,3 +105,7 @@ def _classes(survey: Survey) -> Table:
 
 def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
+def _pairs(count: int) -> str:
+    return f"{count:,} pair{'s' * (count != 1)}"

@@ -371,7 +371,7 @@ FAILING = [
         2,
         ["data.root={tmp}/images", "root/<class>/*", "found none"],
     ),
-    ("class of one image", folder_case(one_image), 2, ["'dog'", "1 image", "expected at least 2"]),
+    ("class of one image", folder_case(one_image), 2, ["'dog' (1 image)", "at least 2 images of each"]),
     (
         "no image",
         folder_case(lambda root: (root / "cat" / "notes.jpg").write_text("cats")),

@@ -6,14 +6,13 @@ Skipped where no chromium is on the PATH, unless SIAMESE_CHROMIUM=required.
 import io
 import json
 import os
-import re
-import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from support.browsing import Visit
 from support.synthetic_runs import CLASSES, arrays_of, learned, study, write_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,68 +44,12 @@ def compared(*words: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-    if found is None:
-        if os.environ.get("SIAMESE_CHROMIUM") == "required":
-            pytest.fail("SIAMESE_CHROMIUM=required, and there is no chromium on the PATH")
-        pytest.skip("no chromium on the PATH (apt-get install chromium)")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """A small sweep with every array, and its page."""
     root = study(tmp_path_factory.mktemp("report") / "study", seeds=3, points=((16, 8), (32, 4), (128, 1)), images=200)
     write_run(root / "failed", state="failed", status={"error": "train/loss became NaN"})
     compared(root, *BASELINE)
     return root.with_name("study.comparison") / "report.html"
-
-
-class Visit:
-    """A page opened from its file, offline, and everything it asked for or complained about."""
-
-    def __init__(self, browser, file: Path, width: int = 1280, scheme: str = "light") -> None:
-        viewport = {"width": width, "height": 900}
-        self.context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=True)
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.goto(file.as_uri())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-
-    def column(self, table: str, name: str) -> list[str]:
-        """The texts of a table's column, in the order shown."""
-        script = """([table, name]) => {
-            const heads = [...document.querySelectorAll(`#${table} thead th`)];
-            const column = heads.findIndex(head => head.textContent.trim() === name);
-            return [...document.querySelectorAll(`#${table} tbody tr`)].filter(row => !row.hidden)
-                .map(row => row.cells[column].textContent.trim());
-        }"""
-        return self.page.evaluate(script, [table, name])
-
-    def sort(self, table: str, name: str) -> list[str]:
-        heading = re.compile(f"^{re.escape(name)}$")
-        self.page.locator(f"#{table} thead button").filter(has_text=heading).click()
-        return self.column(table, name)
-
-    def shown(self, selector: str) -> int:
-        return sum(element.is_visible() for element in self.page.query_selector_all(selector))
 
 
 def test_the_page_opens_offline_without_a_request_or_a_complaint(browser, report):

@@ -451,7 +451,7 @@ def test_the_loss_of_validation_is_a_mean_over_batches_of_all_classes() -> None:
         assert len(labels[rows].unique()) == 4
         value = losses.NTXentLoss()(module.embeddings[rows], labels[rows], triplets(len(rows) // 3))
         total += float(value) * len(rows) / 3
-    assert float(module._loss("validation", labels)) == pytest.approx(total / len(many), rel=1e-5)
+    assert float(module._loss("validation", module.embeddings, labels)) == pytest.approx(total / len(many), rel=1e-5)
 
 
 @pytest.mark.parametrize(

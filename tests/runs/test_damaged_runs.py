@@ -92,7 +92,7 @@ def read_once() -> Iterator[None]:
                 images[key] = load(data, seed)
             return images[key]
 
-        patch.setattr("siamese.training.run.load", loaded)
+        patch.setattr("siamese.training.run.load_to_train", loaded)
         patch.setattr("siamese.data.load", loaded)
         yield
 

@@ -106,4 +106,4 @@ def test_what_fits_is_measured_against_this_machine(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigError, match=r"^x=1: it would take .* GB; this machine has .* GB$"):
         check_fits("x=1", there + 1, "it")
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "nowhere")
-    check_images_fit(10**12, 4096)  # unknown, and so not refused
+    check_images_fit(10**12, (4096, 4096))  # unknown, and so not refused
