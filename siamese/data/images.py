@@ -161,9 +161,12 @@ class LabelledImages:
         random = generator(seed, "images_per_class")
         apart = self.is_test if self.is_validation is None else self.is_test | self.is_validation
         kept = [np.flatnonzero(apart)]
+        order = np.flatnonzero(~apart)[np.argsort(labels[~apart], kind="stable")]
+        starts = np.searchsorted(labels[order], np.arange(len(self.class_names) + 1))
+        only_apart = np.isin(np.arange(len(self.class_names)), labels[apart])
         for label, name in enumerate(self.class_names):
-            members = np.flatnonzero((labels == label) & ~apart)
-            if not len(members) and apart[labels == label].any():
+            members = order[starts[label] : starts[label + 1]]
+            if not len(members) and only_apart[label]:
                 continue  # a class that is only validated or tested on
             if len(members) < per_class:
                 raise ConfigError(

@@ -77,12 +77,16 @@ def check_same_data(run: RunDirectory, data: SiameseData) -> None:
     Raises:
         ConfigError: naming both fingerprints.
     """
-    before, now = read_manifest(run.path), data.facts()
+    before: dict[str, Any] = read_manifest(run.path)
+    now: dict[str, Any] = data.facts()
     for what in ("data", "split"):
-        found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")  # type: ignore[index]
+        found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")
         if found != expected:
+            counts = [facts.get("data", {}).get("images") for facts in (now, before)]
+            images = "" if counts[0] == counts[1] else f": {counts[0]:,} images, {counts[1]:,} when it began"
             raise ConfigError(
-                f"resume={run.path}: the {what} of the run has changed (fingerprint {found}, expected {expected})"
+                f"resume={run.path}: the {what} of the run has changed{images} "
+                f"(fingerprint {found}, expected {expected})"
             )
 
 

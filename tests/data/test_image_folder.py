@@ -272,3 +272,22 @@ def test_an_image_by_its_name_alone_is_damaged_and_without_one_is_no_image(tmp_p
     assert str(result.skipped) == "2 files that are no images (no suffix 1, .xyz 1)"
     with pytest.raises(RunError, match=r"b/page.png: not an image that can be read"):
         found(root).images[np.array([result.paths.index("b/page.png")])]
+
+
+@pytest.mark.slow
+def test_a_run_does_not_go_on_with_a_collection_that_has_changed(train_cli: Cli, tmp_path: Path) -> None:
+    photos = write_folder(tmp_path / "photos", {"cat": 12, "dog": 12}, size=(16, 16))
+    words = ("data=image_folder", f"data.root={photos}", f"data.cache_dir={tmp_path}/cache", "data.image_size=16")
+    more = ("model=conv_small", "data.batch_size=4", "trainer.max_epochs=1", "figures.draw=false", "device=cpu")
+    train_cli(*words, *more, f"hydra.run.dir={tmp_path}/run")
+    before = (tmp_path / "run" / "metrics.csv").read_text()
+    moved = photos / "cat" / "000.png"
+    moved.rename(tmp_path / "000.png")
+    refused = train_cli(f"resume={tmp_path}/run", "trainer.max_epochs=2", check=False)
+    assert refused.returncode == 2
+    (line,) = [line for line in refused.stderr.splitlines() if line]
+    assert "the data of the run has changed: 23 images, 24 when it began" in line
+    assert (tmp_path / "run" / "metrics.csv").read_text() == before
+    (tmp_path / "000.png").rename(moved)
+    train_cli(f"resume={tmp_path}/run", "trainer.max_epochs=2")
+    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 4
