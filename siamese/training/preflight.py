@@ -8,6 +8,7 @@ import importlib
 import inspect
 import logging
 import pkgutil
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
