@@ -74,6 +74,7 @@ ARGUMENTS: dict[str, Range] = {
     "batches.clusters_per_class": at_least(1),
     "batches.images_per_cluster": at_least(2),
     "batches.refreshes": at_least(1),
+    "batches.negatives": at_least(1),
     "model.embedding_dim": at_least(1),
     "model.width": at_least(1),
     "model.dropout": (lambda v: 0 <= v < 1, "a fraction from 0 and below 1"),

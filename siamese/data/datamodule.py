@@ -200,7 +200,9 @@ class SiameseData(pl.LightningDataModule):
         device, training, chunks = self.trainer.strategy.root_device, net.training, []
         net.eval()
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            for batch in self._images(self.parts["train"]):
+            for batch in self._loader(
+                self.parts["train"]
+            ):  # on each of several devices, since each draws the same items
                 moved = batch._replace(images=batch.images.to(device), labels=batch.labels.to(device))
                 chunks.append(net(self.on_after_batch_transfer(moved, 0).images).float().cpu())
         net.train(training)
@@ -235,7 +237,7 @@ class SiameseData(pl.LightningDataModule):
         rank, ranks = self._rank()
         whole: Loader = self.loader
         # What is drawn from the network is drawn when it is wanted, not ahead of the steps before it.
-        ahead = AHEAD if self.loader.segments == 1 else 0
+        ahead = 0 if self.kind.follows_network else AHEAD
         return self._with_pixels(whole if ranks == 1 else RankLoader(whole, self.layout, rank, ranks), ahead)
 
     def _rank(self) -> tuple[int, int]:
@@ -253,9 +255,13 @@ class SiameseData(pl.LightningDataModule):
         return self._images(self.parts["train"])
 
     def _images(self, index: np.ndarray) -> Loader:
+        """The images at ``index`` that are for this of several devices to embed."""
         rank, ranks = self._rank()
-        mine = torch.from_numpy(np.array_split(index, ranks)[rank])
-        return self._with_pixels(ImageLoader(mine, self.source.labels, self.config.eval_batch_size))
+        return self._loader(np.array_split(index, ranks)[rank])
+
+    def _loader(self, index: np.ndarray) -> Loader:
+        images = ImageLoader(torch.from_numpy(index), self.source.labels, self.config.eval_batch_size)
+        return self._with_pixels(images)
 
     def _with_pixels(self, loader: Loader, ahead: int = AHEAD) -> Loader:
         """``loader``, with pixels where the device does not hold them all."""

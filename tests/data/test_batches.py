@@ -254,6 +254,7 @@ SMALL = (
     *("model.embedding_dim=8", "device=cpu", "trainer.max_epochs=2", "callbacks.progress_bar=false"),
 )
 STOPPED = {
+    "hard negatives": ("batches=hard_negatives", "loss=lifted", "data.batch_size=16"),
     "magnet": ("batches=magnet", "batches.images_per_cluster=4", "loss=magnet", "data.batch_size=16"),
     "balanced": ("batches=balanced", "batches.images_per_class=4", "loss=triplet_batch_all", "data.batch_size=16"),
     "balanced by images": (
@@ -296,7 +297,9 @@ def test_a_fit_that_was_stopped_ends_with_the_weights_of_one_that_was_not(kind: 
     expected = fitted(config, source, tmp_path / "whole", None)
     length = len(split_data(config, source).loader)
     assert length >= 6
-    stops = (2, length // 2, length + 1) if kind == "magnet" else (length + 2,)  # within, at and after a refresh
+    stops = (
+        (2, length // 2, length + 1) if kind in ("magnet", "hard negatives") else (length + 2,)
+    )  # within, at and after a refresh
     for after in stops:
         where = tmp_path / f"stopped{after}"
         with pytest.raises(Interrupted):
