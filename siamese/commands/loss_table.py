@@ -19,13 +19,15 @@ from torch import nn
 from siamese.config.schema import OWN_KEYS
 from siamese.config.targets import find_target, parameters, targets
 from siamese.config.validate import validate
-from siamese.data.batches import Balanced, Kind, Magnet, Pairs, Triplets, Views
+from siamese.data.batches import Balanced, HardNegatives, Kind, Magnet, Pairs, Triplets, Views
 from siamese.losses import traits
 from siamese.losses.make import Mined, make_loss
 from siamese.paths import CONF
 
 CLASSES, DIMENSIONS = 10, 128  # of the losses made here, to see what they hold
-KINDS: dict[str, Kind] = {kind.form: kind for kind in (Balanced(), Magnet(), Pairs(), Triplets(), Views())}
+KINDS: dict[str, Kind] = {
+    kind.form: kind for kind in (Balanced(), HardNegatives(), Magnet(), Pairs(), Triplets(), Views())
+}
 AUTHORS = r"(?:[A-Z][\w'’–-]*|van|den|der|and|et al\.|,|\s)+"
 SOURCE = re.compile(
     AUTHORS + r"(?:19|20)\d\d(?: \([^)]+\)|, [A-Z][\w\s-]+)?"

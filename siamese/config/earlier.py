@@ -16,6 +16,8 @@ KINDS = {
     "magnet": "siamese.data.batches.Magnet",
 }
 MOVED = {f"siamese.loggers.{name}": f"siamese.training.loggers.{name}" for name in ("TensorBoard", "MLflow", "WandB")}
+# What batches=balanced did before it could do otherwise.
+EVEN = {"small_classes": "refuse", "weight": "classes"}
 
 
 def brought_up_to_date(recorded: Any) -> Any:
@@ -33,6 +35,9 @@ def brought_up_to_date(recorded: Any) -> Any:
     if isinstance(batches, Mapping) and isinstance(batches.get("kind"), str):
         counts = {name: value for name, value in batches.items() if name != "kind" and value is not None}
         config["batches"] = {"_target_": KINDS.get(batches["kind"], batches["kind"]), **counts}
+    batches = config.get("batches")
+    if isinstance(batches, Mapping) and batches.get("_target_") == KINDS["balanced"]:
+        config["batches"] = {**EVEN, **batches}
     if isinstance(logger, Mapping) and logger.get("_target_") in MOVED:
         config["logger"] = {**logger, "_target_": MOVED[logger["_target_"]]}
     for name, found in KEYS.items():  # what has been added since, which then was as it is by default

@@ -69,9 +69,12 @@ MODULES: Range = (
 ARGUMENTS: dict[str, Range] = {
     "data.augment.crop_padding": whole_from(0),
     "batches.images_per_class": at_least(2),
+    "batches.small_classes": one_of("refuse", "repeat"),
+    "batches.weight": one_of("classes", "images", "sqrt"),
     "batches.clusters_per_class": at_least(1),
     "batches.images_per_cluster": at_least(2),
     "batches.refreshes": at_least(1),
+    "batches.negatives": at_least(1),
     "model.embedding_dim": at_least(1),
     "model.width": at_least(1),
     "model.dropout": (lambda v: 0 <= v < 1, "a fraction from 0 and below 1"),

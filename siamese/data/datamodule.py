@@ -200,7 +200,7 @@ class SiameseData(pl.LightningDataModule):
         device, training, chunks = self.trainer.strategy.root_device, net.training, []
         net.eval()
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            for batch in self._images("train"):
+            for batch in self._loader(self.parts["train"]):  # on each of several devices: each draws the same items
                 moved = batch._replace(images=batch.images.to(device), labels=batch.labels.to(device))
                 chunks.append(net(self.on_after_batch_transfer(moved, 0).images).float().cpu())
         net.train(training)
@@ -235,7 +235,7 @@ class SiameseData(pl.LightningDataModule):
         rank, ranks = self._rank()
         whole: Loader = self.loader
         # What is drawn from the network is drawn when it is wanted, not ahead of the steps before it.
-        ahead = AHEAD if self.loader.segments == 1 else 0
+        ahead = 0 if self.kind.follows_network else AHEAD
         return self._with_pixels(whole if ranks == 1 else RankLoader(whole, self.layout, rank, ranks), ahead)
 
     def _rank(self) -> tuple[int, int]:
@@ -257,14 +257,18 @@ class SiameseData(pl.LightningDataModule):
         return part != "train" and bool((self._labels[self.parts[part]] == NO_CLASS).all())
 
     def _images(self, part: str) -> Loader:
+        """The images of ``part`` that are for this of several devices to embed."""
         rank, ranks = self._rank()
         mine, draws = np.array_split(self.parts[part], ranks)[rank], None
         if self.has_views(part):
             shape = (len(self.parts[part]), self.augment.draws if self.augment else 0)
             every = generator(self.seed, f"{part} views").random(shape, dtype=np.float32)
             draws = torch.from_numpy(np.array_split(every, ranks)[rank])
-        loader = ImageLoader(torch.from_numpy(mine), self.source.labels, self.config.eval_batch_size, draws)
-        return self._with_pixels(loader)
+        return self._loader(mine, draws)
+
+    def _loader(self, index: np.ndarray, views: Tensor | None = None) -> Loader:
+        size = self.config.eval_batch_size
+        return self._with_pixels(ImageLoader(torch.from_numpy(index), self.source.labels, size, views))
 
     def _with_pixels(self, loader: Loader, ahead: int = AHEAD) -> Loader:
         """``loader``, with pixels where the device does not hold them all."""

@@ -35,6 +35,7 @@ COMPLETING = {  # what an option leaves to the user
     ("accumulation", "memory"): ["loss=triplet_koleo", "trainer.accumulate_grad_batches=2"],
     ("batches", "pairs"): ["loss=contrastive"],
     ("batches", "views"): ["loss=vicreg"],
+    ("batches", "hard_negatives"): ["loss=lifted"],
     ("batches", "magnet"): ["loss=magnet"],
     ("loss", "instance"): ["batches=views"],
     ("loss", "magnet"): ["batches=magnet"],

@@ -51,6 +51,14 @@ def test_names_became_targets(words: str, source: str, batches: dict[str, Any], 
     assert to_dict(validate(brought_up_to_date(earlier))) == today
 
 
+def test_balanced_batches_were_even_over_classes() -> None:
+    today = recorded("data=digits", "batches=balanced")
+    before = {key: value for key, value in today["batches"].items() if key not in ("small_classes", "weight")}
+    assert brought_up_to_date({**today, "batches": before}) == today
+    chosen = recorded("data=digits", "batches=balanced", "batches.weight=sqrt")
+    assert brought_up_to_date(chosen) == chosen
+
+
 @pytest.mark.parametrize("words", ["data=digits", "data=digits batches=magnet logger=mlflow loss=triplet_koleo"])
 def test_what_is_recorded_today_stays_as_it_is(words: str) -> None:
     today = recorded(*words.split())

@@ -255,8 +255,13 @@ SMALL = (
     *("model.embedding_dim=8", "device=cpu", "trainer.max_epochs=2", "callbacks.progress_bar=false"),
 )
 STOPPED = {
+    "hard negatives": ("batches=hard_negatives", "loss=lifted", "data.batch_size=16"),
     "magnet": ("batches=magnet", "batches.images_per_cluster=4", "loss=magnet", "data.batch_size=16"),
     "balanced": ("batches=balanced", "batches.images_per_class=4", "loss=triplet_batch_all", "data.batch_size=16"),
+    "balanced by images": (
+        *("batches=balanced", "batches.images_per_class=4", "batches.weight=images", "loss=triplet_batch_all"),
+        "data.batch_size=16",
+    ),
     "views": ("batches=views", "loss=instance", "data.batch_size=16"),
     "pairs": ("batches=pairs", "loss=contrastive", "data.batch_size=32"),
 }
@@ -293,7 +298,9 @@ def test_a_fit_that_was_stopped_ends_with_the_weights_of_one_that_was_not(kind: 
     expected = fitted(config, source, tmp_path / "whole", None)
     length = len(split_data(config, source).loader)
     assert length >= 6
-    stops = (2, length // 2, length + 1) if kind == "magnet" else (length + 2,)  # within, at and after a refresh
+    stops = (
+        (2, length // 2, length + 1) if kind in ("magnet", "hard negatives") else (length + 2,)
+    )  # within, at and after a refresh
     for after in stops:
         where = tmp_path / f"stopped{after}"
         with pytest.raises(Interrupted):
@@ -350,7 +357,14 @@ def test_batches_that_cannot_be_are_refused_in_one_line(words: str) -> None:
     ("batches", "size", "says"),
     [
         (Balanced(2), 10, "holds 5 classes; expected at most the 4 there are"),
-        (Balanced(20), 40, "class 'class0' has only 14 training images"),
+        (Balanced(15), 30, "=15: class 'class0' has only 14 training images; expected fewer, or batches.small_c"),
+        (Balanced(20), 40, "3 classes have fewer training images, 'class0' 14, 'class1' 1., 'class3' 1.; expected"),
+        (Balanced(2, weight="images"), 8, r"at most, 25.0% of all; 'class2' \(32.4%\) would have more; exp"),
+        (
+            Balanced(2, weight="sqrt"),
+            8,
+            r"weight=sqrt: a micro-batch of 4 .*; 'class1' .*, 'class2' \(28.6%\) would",
+        ),
         (Magnet(2, 4, 2), 32, "holds 8 clusters; expected at most 7"),
         (Magnet(16, 4, 2), 8, "batches.clusters_per_class=16: class 'class0' has only 14"),
         (Magnet(2, 4, 50), 8, "batches.refreshes=50: an epoch has only"),

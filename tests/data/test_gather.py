@@ -17,7 +17,7 @@ from torch import Tensor
 from siamese.config.data import Data
 from siamese.data import SiameseData, gather
 from siamese.data.batch import Batch
-from siamese.data.batches import Magnet, Triplets
+from siamese.data.batches import HardNegatives, Magnet, Triplets
 from siamese.data.gather import Ahead, fits, held
 from siamese.data.images import Chosen, blocks, pixels
 
@@ -110,7 +110,7 @@ def test_what_follows_the_network_is_not_drawn_ahead_of_it() -> None:
     config = dataclasses.replace(TOY, device_budget=1e-9, batch_size=12)
     source = toy_images([40, 40])
     source = dataclasses.replace(source, images=Slow(source.images))  # type: ignore[arg-type]
-    for kind, ahead in ((Triplets(), gather.AHEAD), (Magnet(2, 4, refreshes=2), 0)):
+    for kind, ahead in ((Triplets(), gather.AHEAD), (Magnet(2, 4, refreshes=2), 0), (HardNegatives(), 0)):
         loader = SiameseData(source, config, 0, kind).train_dataloader()
         assert isinstance(loader, Ahead)
         assert loader.ahead == ahead

@@ -17,14 +17,16 @@ from torch import Tensor, nn
 
 from siamese.commands.loss_table import describe
 from siamese.config.validate import validate
-from siamese.data.batches import Balanced, Kind, Magnet, Pairs, Triplets, Views
+from siamese.data.batches import Balanced, HardNegatives, Kind, Magnet, Pairs, Triplets, Views
 from siamese.errors import ConfigError
 from siamese.losses import ContrastiveLoss, KoLeo, Loss, Objective, References, Traits, TripletLoss, traits
 from siamese.losses.make import Mined, make_loss
 
 CLASSES, SIZE = 10, 8
 NAMES = sorted(file.stem for file in (ROOT / "conf/loss").glob("*.yaml"))
-KINDS: dict[str, Kind] = {kind.form: kind for kind in (Balanced(4), Magnet(2, 4), Pairs(), Triplets(), Views())}
+KINDS: dict[str, Kind] = {
+    kind.form: kind for kind in (Balanced(4), HardNegatives(), Magnet(2, 4), Pairs(), Triplets(), Views())
+}
 Tuples = tuple[Tensor, ...] | None
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # the library's
@@ -58,7 +60,7 @@ def text(name: str) -> str:
 
 
 FORMS = forms()
-DRAWN = [(name, form) for name, form in FORMS if form != "balanced"]
+DRAWN = [(name, form) for name, form in FORMS if not KINDS[form].finds_tuples]
 
 
 def objective(name: str, form: str) -> Objective:
@@ -73,6 +75,7 @@ LABELS = {  # of two micro-batches, [K, B]
     "triplets": ([[0, 1, 2, 3], [0, 1, 2, 3], [1, 2, 3, 0]], [[4, 5, 0, 1], [4, 5, 0, 1], [5, 0, 4, 2]]),
     "pairs": ([[0, 1, 2, 3], [0, 1, 3, 2]], [[4, 5, 0, 1], [4, 5, 1, 2]]),
     "balanced": ([[0, 1, 2]] * 4, [[3, 4, 5]] * 4),
+    "hard_negatives": ([[0, 1, 2], [0, 1, 2], [1, 2, 3], [2, 0, 0]], [[3, 4, 5], [3, 4, 5], [4, 5, 0], [1, 3, 3]]),
     "views": ([[0, 1, 2, 3]] * 2, [[4, 5, 6, 7]] * 2),
     "magnet": ([[0, 1, 0]] * 4, [[2, 3, 2]] * 4),
 }

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from siamese.data.batch import Tuples
 from siamese.data.batches.balanced import one_group_a_class
+from siamese.data.batches.groups import repeated
 from siamese.data.batches.kind import Kind, Segment, Training
 from siamese.data.draws import generator
 from siamese.errors import ConfigError, RunError
@@ -105,7 +106,7 @@ def cluster_groups(
     weights = found.losses + (not found.losses.any())  # without any loss, all alike
     seeds = random.choice(len(members), batches, p=weights / weights.sum())
     near = {c: impostors(found, c, clusters_per_batch - 1) for c in np.unique(seeds)}
-    rows = [_draw(members[c], images_per_cluster, random) for first in seeds for c in (first, *near[first])]
+    rows = [repeated(members[c], images_per_cluster, random) for first in seeds for c in (first, *near[first])]
     return np.stack(rows)
 
 
@@ -123,8 +124,3 @@ def impostors(found: Clusters, of: int, count: int) -> np.ndarray:
         )
     distances = np.square(found.means[others] - found.means[of]).sum(1)
     return others[np.argsort(distances, kind="stable")[:count]]
-
-
-def _draw(members: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
-    rounds = [random.permutation(members) for _ in range(-(-size // len(members)))]
-    return np.concatenate(rounds)[:size]
