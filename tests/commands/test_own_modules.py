@@ -14,9 +14,8 @@ from docs.pages import blocks
 from support.processes import ROOT, Cli
 
 PAGE = ROOT / "docs" / "extending.md"
-OPTIONS = (
-    "data=colours loss=cosine_hinge model=tiny batches=neighbours optimizer=heavy_ball scheduler=halving logger=lines"
-)
+OPTIONS = "data=colours augment=darken loss=cosine_hinge model=tiny batches=neighbours optimizer=heavy_ball "
+OPTIONS += "scheduler=halving logger=lines"
 NOTE = "+callbacks.extra.note._target_=mymod.Note +callbacks.extra.note.path=note.txt"
 SHORT = "device=cpu trainer.max_epochs=2 model.width=4 figures.draw=false callbacks.progress_bar=false"
 

@@ -12,7 +12,7 @@ from siamese.data.files.names import counted, few, one_line, visible
 from siamese.data.images import NO_CLASS
 from siamese.errors import ConfigError, RunError
 
-PARTS = {  # the folders of a split, in small letters, and what each is
+PARTS = {  # what folders and tables call the parts of a split, in small letters, and what each is
     "train": "train",
     "val": "val",
     "valid": "val",

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from siamese.data.files import collection
 from siamese.data.files.decode import Decoding
+from siamese.data.files.find import PARTS
 from siamese.data.files.formats import is_image_name
 from siamese.data.files.listed import files_below, present
 from siamese.data.files.source import source_of_files
@@ -22,15 +23,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PARTS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "query": "query",
-    "gallery": "gallery",
-}
 TRUTH = {"1": True, "true": True, "0": False, "false": False, "": False}
 COLUMNS = ("path", "label", "split", "query", "gallery")  # besides that of the groups
 
