@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from siamese.evaluation.names import VIEW_RECALL_AT
 
 BLOCK_ENTRIES = 1 << 22  # cosines held at a time
+SAME = 1e-9  # a difference of cosines below it is that of rounding
 
 
 def view_retrieval(embeddings: Tensor, views: Tensor) -> dict[str, float]:
@@ -23,7 +24,7 @@ def view_retrieval(embeddings: Tensor, views: Tensor) -> dict[str, float]:
         block = queries[start : start + max(1, BLOCK_ENTRIES // len(images))]
         cosines = block @ images.T
         own = cosines[torch.arange(len(block)), torch.arange(start, start + len(block))]
-        ranks.append((cosines >= own[:, None]).sum(1))
+        ranks.append((cosines >= own[:, None] - SAME).sum(1))
     rank = torch.cat(ranks).double()
     recall = {f"view_recall_at_{k}": (rank <= k).double().mean().item() for k in VIEW_RECALL_AT}
     return {**recall, "view_mrr": (1 / rank).mean().item()}

@@ -170,4 +170,4 @@ def test_the_configuration_writes_every_option_out(name: str) -> None:
     assert {key: written[key] for key in options} == options
     assert set(written) == {*options, "_target_", "batches"}
     assert written["batches"]
-    assert set(written["batches"]) <= {"triplets", "pairs", "balanced", "magnet", "views"}
+    assert set(written["batches"]) <= {"triplets", "pairs", "balanced", "magnet", "views", "hard_negatives"}

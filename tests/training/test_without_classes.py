@@ -34,12 +34,11 @@ def test_an_image_is_found_as_by_looking_at_every_one(n: int, d: int, seed: int,
     ranks = []
     for i in range(n):
         near = [np.dot(v[i], x) / np.linalg.norm(v[i]) / np.linalg.norm(x) for x in z]
-        ranks.append(sum(one >= near[i] - 1e-12 for one in near))
+        ranks.append(sum(one >= near[i] - 1e-9 for one in near))
     found = view_retrieval(torch.from_numpy(z), torch.from_numpy(v))
     for k in (1, 5):
-        assert found[f"view_recall_at_{k}"] == pytest.approx(np.mean([rank <= k for rank in ranks]), abs=1.01 / n)
-    if not coarse:
-        assert found["view_mrr"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
+        assert found[f"view_recall_at_{k}"] == pytest.approx(np.mean([rank <= k for rank in ranks]))
+    assert found["view_mrr"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
 
 
 def test_one_place_for_all_images_finds_none() -> None:
