@@ -70,7 +70,7 @@ def large_collection(setup: Setup) -> list[dict[str, Any]]:
         small = ("model=conv_small", "model.width=4")
         _run(*words, *small, f"hydra.run.dir={work}/first")  # decodes
         start = _run(*words, *small, f"hydra.run.dir={work}/small")["start"]
-        waited = _run(*words, "model=resnet18", f"hydra.run.dir={work}/resnet18")["waited"]
+        waited = _run(*words, "model=resnet18_native", f"hydra.run.dir={work}/resnet18")["waited"]
         imports = peak_bytes("-c", IMPORTS)
         peak = peak_bytes("-c", WAITS, *words, *small, f"hydra.run.dir={work}/peak") - imports
     what = f"{LARGE:,} images of {SIDE}x{SIDE}"
