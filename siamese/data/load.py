@@ -27,8 +27,7 @@ def load_to_train(data: Data, seed: int) -> LabelledImages:
     found = describe(data, seed)
     if isinstance(found.images, ImageFiles):
         split_images(found, data, seed)
-        found = decoded(found)
-    return found
+    return _with_pixels(found)
 
 
 def load(data: Data, seed: int) -> LabelledImages:
@@ -39,8 +38,7 @@ def load(data: Data, seed: int) -> LabelledImages:
         ConfigError: when a class has fewer images than ``data.images_per_class``, or the source returns something else.
         RunError: when the source cannot be found, downloaded or read.
     """
-    found = describe(data, seed)
-    return decoded(found) if isinstance(found.images, ImageFiles) else found
+    return _with_pixels(describe(data, seed))
 
 
 def describe(data: Data, seed: int) -> LabelledImages:
@@ -62,6 +60,10 @@ def describe(data: Data, seed: int) -> LabelledImages:
     if data.group is not None and loaded.groups is None:
         loaded = replace(loaded, groups=_groups(loaded.ids, data.group))
     return loaded if data.images_per_class is None else loaded.subset(data.images_per_class, seed)
+
+
+def _with_pixels(source: LabelledImages) -> LabelledImages:
+    return decoded(source) if isinstance(source.images, ImageFiles) else source
 
 
 def _groups(ids: np.ndarray, pattern: str) -> np.ndarray:
