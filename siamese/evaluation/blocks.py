@@ -1,29 +1,32 @@
-"""All pairs of images, a block of rows at a time: what retrieval, verification and spread share."""
+"""Embeddings made comparable, and what a distance and a tie are: what all measures share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 BLOCK_ENTRIES = 1 << 22  # distances held at a time
-FLOOR = 2.0**-40  # a squared distance of unit vectors below it (1e-6 squared) is that of float32's rounding
+NOTHING = 2.0**-98  # a squared distance of unit vectors below it is that of float64's rounding
+GATHERED = 1 << 22  # numbers that are gathered at a time where single pairs are looked at
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Embeddings made comparable: of length 1, in float64, sorted by class, and within it by content.
+    """Embeddings of length 1, in float64, sorted by class, and within it by content.
 
-    The order is a function of the rows alone, so whatever is computed from it, random draws and ties
-    included, is the same whatever order the rows came in; and every class is a slice.
+    The order is a function of the rows and of which of them are of one class, so whatever is computed from it, random
+    draws and ties included, is the same whatever order the rows came in and whatever the classes are called; and
+    every class is a slice.
 
     Attributes:
         unit: float64 [N, D].
-        labels: int64 [N], ascending, 0 to the number of classes that are present.
+        labels: int64 [N], ascending, 0 to the number of classes that are present. An image without a class is one
+            of its own, and comes last.
         order: int64 [N], the place of each row in what was given.
         starts: int64 [C + 1]; class c is ``starts[c]:starts[c + 1]``.
     """
@@ -37,12 +40,6 @@ class Rows:
     def counts(self) -> np.ndarray:
         """The number of images of each class, int64 [C]."""
         return np.diff(self.starts)
-
-    def segments(self, start: int, stop: int) -> Iterator[tuple[slice, slice]]:
-        """The rows ``start:stop`` class by class: the rows of one (from ``start`` on), its columns."""
-        for c in range(self.labels[start], self.labels[stop - 1] + 1):
-            first, last = int(self.starts[c]), int(self.starts[c + 1])
-            yield slice(max(first, start) - start, min(last, stop) - start), slice(first, last)
 
 
 def problem(embeddings: np.ndarray, labels: np.ndarray) -> str | None:
@@ -61,43 +58,147 @@ def problem(embeddings: np.ndarray, labels: np.ndarray) -> str | None:
     return None
 
 
+def directions(embeddings: np.ndarray) -> np.ndarray:
+    """The rows of ``embeddings`` [N, D] at length 1, float64; the same for rows that are multiples of each other by a
+    power of 2, whatever their length."""
+    wide = embeddings.astype(np.float64)
+    wide /= np.abs(wide).max(axis=1, keepdims=True)  # so that no square overflows or vanishes
+    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    return wide
+
+
 def rows(embeddings: np.ndarray, labels: np.ndarray) -> Rows:
-    """Sort and normalise ``embeddings`` [N, D] of classes ``labels`` [N].
+    """Sort and normalise ``embeddings`` [N, D] of classes ``labels`` [N]; below 0 is no class.
 
     Raises:
         ValueError: for what :func:`problem` says.
     """
     if reason := problem(embeddings, labels):
         raise ValueError(reason)
-    wide = embeddings.astype(np.float64)
-    wide /= np.abs(wide).max(axis=1, keepdims=True)  # so that no square overflows or vanishes
-    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
-    narrow = np.ascontiguousarray(wide, dtype=np.float32) + 0.0  # there is one zero
-    order = np.argsort(narrow.view(np.dtype((np.void, 4 * wide.shape[1]))).ravel(), kind="stable")
-    order = order[np.argsort(labels[order], kind="stable")]
-    _, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
-    return Rows(torch.from_numpy(wide[order]), codes, order, np.concatenate([[0], counts.cumsum()]))
+    unit = directions(embeddings)
+    content = _ranks(unit)
+    classes = _classes(np.asarray(labels), content)
+    order = np.lexsort((content, classes))
+    counts = np.bincount(classes)
+    return Rows(torch.from_numpy(unit[order]), classes[order], order, np.concatenate([[0], counts.cumsum()]))
 
 
-class Consumer(Protocol):
-    """What looks at every block of distances once."""
+def _ranks(unit: np.ndarray) -> np.ndarray:
+    """The place of each row's content among those that there are, in float32, int64 [N]; equal rows share one."""
+    narrow = np.ascontiguousarray(unit, dtype=np.float32) + 0.0  # there is one zero
+    _, ranks = np.unique(narrow.view(np.dtype((np.void, 4 * unit.shape[1]))).ravel(), return_inverse=True)
+    return ranks
 
-    def add(self, start: int, squared: Tensor) -> None:
-        """Take in the ``squared`` distances float32 [b, N] of the rows from ``start`` on; a row's to
-        itself is infinite. They are shared: not to be written to."""
+
+def _classes(labels: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """The classes numbered by what is in them, not by what they are called; each image without one after them."""
+    of_class = np.flatnonzero(labels >= 0)
+    _, codes, counts = np.unique(labels[of_class], return_inverse=True, return_counts=True)
+    held = content[of_class][np.lexsort((content[of_class], codes))].astype(">i8")  # whose bytes sort as they do
+    parts = [part.tobytes() for part in np.split(held, counts.cumsum()[:-1])]
+    place = np.empty(len(counts), dtype=np.int64)
+    place[sorted(range(len(counts)), key=parts.__getitem__)] = np.arange(len(counts))
+    found = np.empty(len(labels), dtype=np.int64)
+    found[of_class] = place[codes]
+    without = np.flatnonzero(labels < 0)
+    found[without[np.argsort(content[without], kind="stable")]] = len(counts) + np.arange(len(without))
+    return found
 
 
-def sweep(unit: Tensor, consumers: Iterable[Consumer], entries: int = BLOCK_ENTRIES) -> None:
-    """Show each of ``consumers`` the squared Euclidean distances of ``unit`` [N, D], block by block.
+def tie_key(squared: Tensor) -> Tensor:
+    """``squared`` distances, float64, as float32: two are tied when they are equal in it, which is relative (one part
+    in 2^24) however small they are, down to what float64 can tell of unit vectors."""
+    return torch.where(squared < NOTHING, 0.0, squared).float()
 
-    They are computed in float64 and rounded to float32, in which equal ones are equal whatever their
-    last bits: that is what a tie is.
+
+def squared_distances(one: Tensor, other: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """Squared distances of ``one[i]`` and ``other[j]``, from differences in float64, by
+    :func:`tie_key`: float32 [P]."""
+    found = torch.empty(len(i), dtype=torch.float32, device=one.device)
+    size = max(1, GATHERED // one.shape[1])
+    for start in range(0, len(i), size):
+        some = slice(start, start + size)
+        found[some] = tie_key((one[i[some]] - other[j[some]]).square_().sum(1))
+    return found
+
+
+def all_squared_distances(one: Tensor, other: Tensor) -> Tensor:
+    """The same of every row of ``one`` [n, D] to every one of ``other`` [m, D]: float32 [n, m]."""
+    apart = torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
+    return tie_key(apart.square_())
+
+
+class Block(NamedTuple):
+    """``squared`` distances, float32, of pairs of rows; ``rows`` and ``columns`` are their places, of a shape that goes
+    with it. They are shared: not to be written to."""
+
+    squared: Tensor
+    rows: Tensor
+    columns: Tensor
+
+
+def every_pair(
+    unit: Tensor, entries: int = BLOCK_ENTRIES, advance: Callable[[int], None] = lambda done: None
+) -> Iterator[Block]:
+    """The squared Euclidean distances of ``unit`` [N, D], every pair once, some at a time.
+
+    Args:
+        advance: is told now and then how many more rows are done.
     """
-    consumers = list(consumers)
+    distances, places = _Products(unit, unit), torch.arange(len(unit), device=unit.device)
     size = max(1, entries // len(unit))
-    two = unit.new_tensor(2.0)
     for start in range(0, len(unit), size):
-        squared = torch.addmm(two, unit[start : start + size], unit.t(), alpha=-2).float().clamp_(FLOOR, 4.0)
-        squared.diagonal(start).fill_(torch.inf)
-        for consumer in consumers:
-            consumer.add(start, squared)
+        stop = min(start + size, len(unit))
+        i, j = torch.triu_indices(stop - start, stop - start, 1, device=unit.device)
+        yield Block(distances(slice(start, stop), slice(start, stop))[i, j], start + i, start + j)
+        if stop < len(unit):
+            squared = distances(slice(start, stop), slice(stop, None))
+            yield Block(squared, places[start:stop, None], places[None, stop:])
+        advance(stop - start)
+
+
+def pairs_between(
+    unit: Tensor,
+    queries: Tensor,
+    gallery: Tensor,
+    passed: Callable[[slice], tuple[Tensor, Tensor]],
+    entries: int = BLOCK_ENTRIES,
+) -> Iterator[Block]:
+    """The same of each of ``queries`` with each of ``gallery``, places in ``unit``.
+
+    Args:
+        passed: gives the pairs to leave out of a block of queries, as rows of it and places in ``gallery``.
+    """
+    distances, size = _Products(unit[queries], unit[gallery]), max(1, entries // len(gallery))
+    for start in range(0, len(queries), size):
+        some = slice(start, min(start + size, len(queries)))
+        squared = distances(some, slice(None))
+        keep = torch.ones_like(squared, dtype=torch.bool)
+        keep[passed(some)] = False
+        i, j = keep.nonzero(as_tuple=True)
+        yield Block(squared[i, j], queries[start + i], gallery[j])
+
+
+class _Products:
+    """Squared distances as products in float64, around the mean of all rows; those too small for such to tell apart
+    are computed from differences. What a tie is says :func:`tie_key`."""
+
+    def __init__(self, one: Tensor, other: Tensor) -> None:
+        self.one, self.other, mean = one, other, other.mean(0)
+        self.rows, self.columns = one - mean, other - mean
+        self.row_lengths, self.column_lengths = self.rows.square().sum(1), self.columns.square().sum(1)
+        longest = float(max(self.row_lengths.max(), self.column_lengths.max()))
+        self.reach = max(longest * 2.0**-24, 2.0**-80)  # beyond it a product is as exact as float32, or nearly
+
+    def __call__(self, some: slice, others: slice) -> Tensor:
+        rows, columns = self.rows[some], self.columns[others]
+        products = torch.addmm(self.column_lengths[others], rows, columns.t(), alpha=-2)
+        squared = products.add_(self.row_lengths[some, None]).clamp_(min=0).float()
+        near = squared < self.reach
+        count = int(near.sum())
+        if count > near.numel() // 64:
+            return torch.where(near, all_squared_distances(self.one[some], self.other[others]), squared)
+        if count:
+            i, j = near.nonzero(as_tuple=True)
+            squared[i, j] = squared_distances(self.one[some], self.other[others], i, j)
+        return squared

@@ -1,104 +1,156 @@
 """Retrieval: every image is a query against all others, its own class is what should come first.
 
-Of neighbours at the same distance those of other classes come first, so a tie is never a merit: an
-embedding that collapsed to one point finds nothing. Queries whose class has no other image have
-nothing to find and are left out.
+Of neighbours at the same distance those of other classes come first, so a tie is never a merit: an embedding that
+collapsed to one point finds nothing. Queries without another image of their class to find are left out. Where there are
+queries and a gallery, the former look in the latter alone; images of no class that are in it are always wrong.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.evaluation.blocks import Rows, rows, sweep
-from siamese.evaluation.names import KNN, RECALL_AT, Undefined, Values, undefined
+from siamese.evaluation.blocks import Rows, rows
+from siamese.evaluation.names import KNN, RECALL_AT, RETRIEVAL_METRICS, ROLE_METRICS, Undefined, Values, undefined
+from siamese.evaluation.nearest import Search, ranked
 
-NAMES = [*(f"recall_at_{k}" for k in RECALL_AT), "map_at_r", "r_precision", "mrr", *(f"knn_{k}" for k in KNN)]
+NOTHING_TO_FIND = "no class has two images, so that there is nothing to retrieve"
+NO_MATCH = "no query has an image of its class in the gallery"
 
 
 def retrieval(embeddings: np.ndarray, labels: np.ndarray) -> Values:
-    """Measure ``embeddings`` [N, D] of classes ``labels`` [N]; see :meth:`Ranking.values`.
+    """Measure ``embeddings`` [N, D] of classes ``labels`` [N], all against all; see :meth:`Ranking.values`.
 
     Raises:
-        ValueError: see :func:`siamese.evaluation.pairs.rows`.
+        ValueError: see :func:`siamese.evaluation.blocks.rows`.
     """
-    prepared = rows(embeddings, labels)
-    ranking = Ranking(prepared)
-    sweep(prepared.unit, [ranking])
-    return ranking.values()
+    return rank(all_against_all(rows(embeddings, labels))).values()
 
 
+def all_against_all(prepared: Rows) -> Search:
+    """Every image of ``prepared`` that has a class looked for among all others."""
+    everything = np.arange(len(prepared.labels))
+    return Search(prepared, everything, everything)
+
+
+@dataclass(frozen=True)
 class Ranking:
-    """What the ranking of all other images by distance says of each query (a consumer of distances).
+    """What the ranking of the gallery by distance says of each of Q queries.
 
     Attributes:
-        first: int64 [N], the rank of the first image of the query's class, from 1.
-        average_precision, r_precision: float64 [N], among the R nearest, R the number of other images
-            of the query's class.
-        neighbours: int64 [N, K], the classes of the nearest 20 (of all, where there are fewer).
+        search: which they are.
+        whole: whether ``average_precision`` is over the whole ranking, as re-identification has it, too.
+        relevant: int64 [Q], R: the number of gallery images that a query should find.
+        first: int64 [Q], the rank of the first of them, from 1; 0 where there is none.
+        right: int64 [Q], the row of that image; -1 where there is none.
+        nearest: int64 [Q], the row of the nearest gallery image; -1 where there is none.
+        precision_at_r: float64 [Q], average precision among the R nearest (MAP@R is its mean).
+        r_precision: float64 [Q], the share of them that is right.
+        average_precision: float64 [Q], over the whole ranking; empty unless ``whole``.
+        votes: bool [Q, 3], whether the 1, 5 and 20 nearest name the query's class.
     """
 
-    def __init__(self, prepared: Rows) -> None:
-        count = len(prepared.labels)
-        self.rows = prepared
-        self.first = np.zeros(count, dtype=np.int64)
-        self.average_precision = np.zeros(count)
-        self.r_precision = np.zeros(count)
-        self.neighbours = np.zeros((count, min(max(KNN), count - 1)), dtype=np.int64)
+    search: Search
+    whole: bool
+    relevant: np.ndarray
+    first: np.ndarray
+    right: np.ndarray
+    nearest: np.ndarray
+    precision_at_r: np.ndarray
+    r_precision: np.ndarray
+    average_precision: np.ndarray
+    votes: np.ndarray
 
-    def add(self, start: int, squared: Tensor) -> None:
-        stop = start + len(squared)
-        # Positive floats are in the order of their bits, so the last bit can say which class it is.
-        keys = squared.numpy().view(np.int32) & ~1
-        for here, columns in self.rows.segments(start, stop):
-            keys[here, columns] |= 1
-            self._rank(slice(start + here.start, start + here.stop), keys[here], columns)
-        # With the column in the lower half no two are equal, and those that were go by their label.
-        keyed = torch.from_numpy((keys.astype(np.int64) << 32) + np.arange(keys.shape[1]))
-        nearest = keyed.topk(self.neighbours.shape[1], largest=False).indices
-        self.neighbours[start:stop] = self.rows.labels[nearest.numpy()]
+    @property
+    def asked(self) -> np.ndarray:
+        """Which queries have something to find, bool [Q]."""
+        return self.relevant > 0
 
-    def _rank(self, queries: slice, keys: np.ndarray, columns: slice) -> None:
-        relevant = columns.stop - columns.start - 1
-        if not relevant:
-            return
-        self.first[queries] = 1 + (keys < keys[:, columns].min(1, keepdims=True)).sum(1)
-        nearest = np.partition(keys, relevant - 1)[:, :relevant]
-        nearest.sort()
-        hit = nearest & 1
-        precision = hit.cumsum(1) / np.arange(1, relevant + 1)
-        self.average_precision[queries] = (precision * hit).sum(1) / relevant
-        self.r_precision[queries] = precision[:, -1]
+    def of_queries(self) -> dict[str, np.ndarray]:
+        """Each measure a query, float64 [Q]; :meth:`values` are the means over those that have something to find."""
+        first = np.where(self.first > 0, self.first, np.inf)
+        found = {f"recall_at_{k}": (first <= k).astype(float) for k in RECALL_AT}
+        found |= {"map_at_r": self.precision_at_r, "r_precision": self.r_precision, "mrr": 1 / first}
+        found |= {f"knn_{k}": self.votes[:, i].astype(float) for i, k in enumerate(KNN)}
+        return found | ({"mean_average_precision": self.average_precision} if self.whole else {})
 
     def values(self) -> Values:
-        """Means over the queries.
+        """Means over the queries that have something to find.
 
-        recall_at_k: the share with an image of their class among the k nearest (the hit rate, which
-        metric learning calls recall). map_at_r, r_precision: MAP@R and R-precision (Musgrave et al.
-        2020, A metric learning reality check, section 3.2). mrr: the mean of 1 / rank of the first
-        image of the class. knn_k: the share whose class has the most votes among the k nearest;
-        classes with as many votes go by their nearer images.
+        recall_at_k: the share with an image of their class among the k nearest (the hit rate, which metric learning
+        calls recall and re-identification CMC at rank k; at 1, precision@1). map_at_r, r_precision: MAP@R and
+        R-precision (Musgrave et al. 2020, A metric learning reality check, section 3.2). mrr: the mean of 1 / rank of
+        the first image of the class. knn_k: the share whose class has the most votes among the k nearest; classes with
+        as many votes go by their nearer images. mean_average_precision: of the whole ranking (Zheng et al. 2015,
+        Scalable person re-identification, section 4), where there are queries and a gallery.
         """
-        counts = self.rows.counts
-        query = counts[self.rows.labels] > 1
-        if not query.any():
-            return undefined(NAMES, "no class has two images, so that there is nothing to retrieve")
-        first, others = self.first[query], len(query) - 1
-        values: Values = {f"recall_at_{k}": float((first <= k).mean()) for k in RECALL_AT}
-        values["map_at_r"] = float(self.average_precision[query].mean())
-        values["r_precision"] = float(self.r_precision[query].mean())
-        values["mrr"] = float((1 / first).mean())
-        values |= {f"knn_{k}": float(self._voted(k)[query].mean()) for k in KNN if k <= others}
+        names = [*RETRIEVAL_METRICS, *(ROLE_METRICS if self.whole else ())]
+        if not self.asked.any():
+            return undefined(names, NO_MATCH if self.whole else NOTHING_TO_FIND)
+        values: Values = {name: float(of[self.asked].mean()) for name, of in self.of_queries().items()}
+        gallery = len(self.search.gallery)
         for name, k in [(f"recall_at_{k}", k) for k in RECALL_AT] + [(f"knn_{k}", k) for k in KNN]:
-            if k > others:
-                values[name] = Undefined(f"it needs {k + 1} images, found {len(query)}")
-        return {name: values[name] for name in NAMES}
+            if self.whole and k > gallery:
+                values[name] = Undefined(f"it needs {k} images in the gallery, found {gallery}")
+            elif not self.whole and k >= gallery:
+                values[name] = Undefined(f"it needs {k + 1} images, found {gallery}")
+        return {name: values[name] for name in names}
 
-    def _voted(self, k: int) -> np.ndarray:
-        """Whether the k nearest name the query's class, bool [N]."""
-        votes = torch.zeros(len(self.neighbours), len(self.rows.counts), dtype=torch.float64)
-        # Among as many votes, the class that has the nearest image where they first differ has more.
-        weights = 1 + 0.5 ** torch.arange(2.0, k + 2, dtype=torch.float64)
-        votes.scatter_add_(1, torch.from_numpy(self.neighbours[:, :k]), weights.expand(len(votes), k))
-        return votes.argmax(1).numpy() == self.rows.labels
+
+def rank(
+    search: Search,
+    *,
+    whole: bool = False,
+    device: torch.device | str = "cpu",
+    advance: Callable[[int], None] = lambda done: None,
+) -> Ranking:
+    """Rank the gallery of ``search`` for each query; ``device`` and ``advance`` as :func:`.nearest.ranked` has them."""
+    relevant, queries = search.relevant(), len(search.queries)
+    first, right, nearest = (np.zeros(queries, dtype=np.int64) for _ in range(3))
+    precision, r_precision, whole_precision = np.zeros(queries), np.zeros(queries), np.zeros(queries if whole else 0)
+    votes = np.zeros((queries, len(KNN)), dtype=bool)
+    found = Ranking(search, whole, relevant, first, right, nearest, precision, r_precision, whole_precision, votes)
+    labels = torch.from_numpy(search.rows.labels)
+    of_queries, of_gallery = labels[search.queries], labels[search.gallery]
+    wanted = torch.from_numpy(relevant)
+
+    def count(some: slice) -> int:
+        return len(search.gallery) if whole else max(int(relevant[some].max()), *KNN)
+
+    for block in ranked(search, count, device=device, advance=advance):
+        some = block.queries
+        found.first[some] = block.first.cpu().numpy()
+        places = np.stack([torch.where(block.there[:, 0], block.columns[:, 0], -1).cpu(), block.right.cpu()])
+        found.nearest[some], found.right[some] = np.where(places >= 0, search.gallery[places], -1)
+        need = wanted[some].to(block.hits.device)
+        hits = block.hits & (torch.arange(block.hits.shape[1], device=need.device) < need[:, None])
+        found.precision_at_r[some] = _average_precision(hits, need)
+        found.r_precision[some] = (hits.sum(1).double() / need.clamp(min=1)).cpu().numpy()
+        if whole:
+            found.average_precision[some] = _average_precision(block.hits, need)
+        near = slice(0, max(KNN))
+        codes = of_gallery.to(need.device)[block.columns[:, near]]
+        found.votes[some] = _votes(codes, block.there[:, near], of_queries[some].to(need.device)).cpu().numpy()
+    return found
+
+
+def _average_precision(hits: Tensor, relevant: Tensor) -> np.ndarray:
+    """The sum of the precisions at each hit, bool [b, K], over the number of ``relevant`` images, float64 [b]."""
+    places = torch.arange(1, hits.shape[1] + 1, dtype=torch.float64, device=hits.device)
+    return ((hits.cumsum(1) / places * hits).sum(1) / relevant.clamp(min=1)).cpu().numpy()
+
+
+def _votes(codes: Tensor, there: Tensor, own: Tensor) -> Tensor:
+    """Whether the k nearest, of classes ``codes`` [b, 20], name the query's ``own``, for each k of KNN: bool [b, 3]."""
+    same = (codes[:, :, None] == codes[:, None, :]) & there[:, :, None] & there[:, None, :]
+    # Among as many votes, the class that has the nearest image where they first differ has more.
+    weights = 1 + 0.5 ** torch.arange(2.0, codes.shape[1] + 2, dtype=torch.float64, device=codes.device)
+    found = []
+    for k in KNN:
+        votes = (same[:, :k, :k] * weights[:k]).sum(2)
+        found.append((codes.gather(1, votes.argmax(1, keepdim=True))[:, 0] == own) & there[:, 0])
+    return torch.stack(found, dim=1)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.special import digamma, gammaln
-from torch import Tensor
 
-from siamese.evaluation.blocks import Rows, rows, sweep
-from siamese.evaluation.names import Undefined, Values, undefined
+from siamese.evaluation.blocks import Block, Rows, every_pair, rows
+from siamese.evaluation.names import SPREAD_METRICS, Undefined, Values, undefined
+from siamese.evaluation.retrieval import all_against_all, rank
 
 QUANTILES = {"nn_distance_q05": 0.05, "nn_distance_median": 0.5, "nn_distance_q95": 0.95}
-NAMES = ["alignment", "uniformity", "effective_rank", "participation_ratio", *QUANTILES, "entropy"]
 SAME = 1e-24  # a variance of unit vectors below it is that of float64's rounding
 
 
@@ -22,35 +21,38 @@ def spread(embeddings: np.ndarray, labels: np.ndarray, images: int | None = None
     are more images, and only measures over the same number compare.
 
     Raises:
-        ValueError: see :func:`siamese.evaluation.pairs.rows`.
+        ValueError: see :func:`siamese.evaluation.blocks.rows`.
     """
     if images is not None:
         if images > len(embeddings):
-            return undefined(NAMES, f"evaluation.spread_images={images} images were asked for, found {len(embeddings)}")
+            return undefined(
+                SPREAD_METRICS, f"evaluation.spread_images={images} images were asked for, found {len(embeddings)}"
+            )
         chosen = np.linspace(0, len(embeddings) - 1, images).astype(int)
         embeddings, labels = embeddings[chosen], labels[chosen]
     prepared = rows(embeddings, labels)
-    found = Spread(prepared)
-    sweep(prepared.unit, [found])
+    found = Spread(prepared, rank(all_against_all(prepared)).nearest)
+    for block in every_pair(prepared.unit):
+        found.add(block)
     return found.values()
 
 
 class Spread:
-    """Nearest neighbours and the potential of all pairs (a consumer of distances).
+    """Nearest neighbours and the potential of all pairs.
 
     Attributes:
         nearest: int64 [N], the place of the nearest other row.
-        potential: the sum of ``exp(−2 d²)`` over all ordered pairs.
+        all_pairs: whether :meth:`add` sees them all; without, there is no uniformity.
+        potential: the sum of ``exp(−2 d²)`` over all pairs.
     """
 
-    def __init__(self, prepared: Rows) -> None:
-        self.rows = prepared
-        self.nearest = torch.zeros(len(prepared.labels), dtype=torch.long)
+    def __init__(self, prepared: Rows, nearest: np.ndarray, all_pairs: bool = True) -> None:
+        self.rows, self.nearest, self.all_pairs = prepared, nearest, all_pairs
         self.potential = 0.0
 
-    def add(self, start: int, squared: Tensor) -> None:
-        self.nearest[start : start + len(squared)] = squared.argmin(1)
-        self.potential += (squared * -2).exp_().sum(dtype=torch.float64).item()
+    def add(self, block: Block) -> None:
+        """Take in the pairs of ``block``."""
+        self.potential += (block.squared * -2).exp_().sum(dtype=torch.float64).item()
 
     def values(self) -> Values:
         """Of the unit vectors:
@@ -66,9 +68,11 @@ class Spread:
         """
         unit, count = self.rows.unit, len(self.rows.labels)
         if count < 2:
-            return undefined(NAMES, "it needs 2 images, found 1")
+            return undefined(SPREAD_METRICS, "it needs 2 images, found 1")
         values: Values = {"alignment": self._alignment()}
-        values["uniformity"] = float(np.log(self.potential / (count * (count - 1))))
+        values["uniformity"] = Undefined(f"it needs all pairs of {count:,} images, more than evaluation.most_images")
+        if self.all_pairs:
+            values["uniformity"] = float(np.log(2 * self.potential / (count * (count - 1))))
         shares = singular_values(unit.numpy())
         shares = shares[shares > 0] / shares.sum()
         values["effective_rank"] = float(np.exp(-(shares * np.log(shares)).sum()))

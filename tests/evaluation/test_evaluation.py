@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.metrics.pairwise import cosine_similarity, paired_euclidean_distances
 
-from siamese.evaluation.verification import mean_cosine, roc, verification
+from siamese.evaluation.verification import Triplets, mean_cosine, verification
 
 
 def example(n: int, t: int, seed: int, levels: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,13 +53,14 @@ def test_auc_is_the_share_of_ordered_pairs_with_ties_as_half() -> None:
 
 def test_roc_is_scikit_learns() -> None:
     z, triplets = example(30, 60, 1)
-    fpr, tpr = roc(z, triplets)
+    curve = Triplets.of(z.numpy(), triplets.numpy()).curve
     unit = torch.nn.functional.normalize(z.double(), dim=1)
     a, p, q = unit[triplets].unbind(1)
-    scores = torch.cat([(a * p).sum(1), (a * q).sum(1)]).float()
-    x, y, _ = roc_curve(np.repeat([1, 0], 60), scores, drop_intermediate=False)
-    assert np.allclose(fpr, x)
-    assert np.allclose(tpr, y)
+    distances = torch.cat([(a - p).norm(dim=1), (a - q).norm(dim=1)]).numpy()
+    x, y, thresholds = roc_curve(np.repeat([1, 0], 60), -distances.astype(np.float32), drop_intermediate=False)
+    assert np.allclose(curve.fpr, x)
+    assert np.allclose(curve.tpr, y)
+    assert np.allclose(curve.thresholds[1:], -thresholds[1:])
 
 
 def test_a_perfect_and_a_collapsed_embedding() -> None:
