@@ -14,7 +14,6 @@ from siamese.evaluation.names import PAIRS_METRICS, Values, undefined
 # Squared distances of unit vectors are counted in bins by the first 15 bits of their fraction, so that a bin is 2^-15
 # or less of its distance, near or far.
 SHIFT = 8
-BINS = (int(np.float32(4.0).view(np.int32)) >> SHIFT) + 2
 HISTOGRAM_BINS = 128
 UNSURE = 1e-4  # of an AUC, for pairs that share a bin; beyond it the worst bins are counted more finely
 MOST_CROWDED = 1 << 14
@@ -46,8 +45,8 @@ class PairCounts:
     """Pairs of images, counted by class and distance.
 
     Attributes:
-        positive, negative: int64 [BINS], pairs of the same class and of different ones, nearest first.
-        euclid, squared: the sums of the distances of each, and of their squares.
+        euclid, squared: the sums of the distances of pairs of the same class and of different ones, and of their
+            squares.
         finer: what is known of bins that hold too many of both.
     """
 
@@ -55,30 +54,51 @@ class PairCounts:
 
     def __init__(self, prepared: Rows) -> None:
         self.rows, self.labels = prepared, torch.from_numpy(prepared.labels)
-        self.positive = np.zeros(BINS, dtype=np.int64)
-        self.negative = np.zeros(BINS, dtype=np.int64)
         self.euclid = {"positive": 0.0, "negative": 0.0}
         self.squared = {"positive": 0.0, "negative": 0.0}
+        self._low, self._counts = 0, np.zeros((2, 0), dtype=np.int64)  # all pairs, and positive ones, from _low on
+        self._zeros = np.zeros(2, dtype=np.int64)
 
     def add(self, block: Block) -> None:
         """Count the pairs of ``block``."""
         self.labels = self.labels.to(block.squared.device)
         positive = block.squared[self.labels[block.rows] == self.labels[block.columns]]
-        everything = self._count(block.squared)
-        same = self._count(positive)
-        self.positive += same[0]
-        self.negative += everything[0] - same[0]
-        for sums, of_all, of_same in zip((self.euclid, self.squared), everything[1:], same[1:], strict=True):
+        for kind, squared in enumerate((block.squared, positive)):
+            self._count(kind, squared)
+        for sums, of_all, of_same in (
+            (self.euclid, _sum(block.squared.sqrt()), _sum(positive.sqrt())),
+            (self.squared, _sum(block.squared), _sum(positive)),
+        ):
             sums["positive"] += of_same
             sums["negative"] += of_all - of_same
 
-    def _count(self, squared: torch.Tensor) -> tuple[np.ndarray, float, float]:
-        """How many there are a bin, the sum of their roots, and their own."""
-        if not squared.numel():
-            return np.zeros(BINS, dtype=np.int64), 0.0, 0.0
-        bins = (squared.view(torch.int32) >> SHIFT).view(-1)
-        counts = torch.bincount(bins, minlength=BINS).cpu().numpy()
-        return counts, squared.sqrt().sum(dtype=torch.float64).item(), squared.sum(dtype=torch.float64).item()
+    def _count(self, kind: int, squared: torch.Tensor) -> None:
+        """Count one bin each; a distance of zero has no bin."""
+        bits = squared.view(torch.int32).view(-1)
+        if zeros := len(bits) - int(bits.count_nonzero()):
+            self._zeros[kind] += zeros
+            bits = bits[bits > 0]
+        if not len(bits):
+            return
+        bins = bits >> SHIFT
+        low = int(bins.min())
+        counts = torch.bincount(bins.sub_(low)).cpu().numpy()
+        if not self._counts.shape[1]:
+            self._low = low
+        before, after = max(0, self._low - low), max(0, low + len(counts) - self._low - self._counts.shape[1])
+        if before or after:
+            self._counts = np.pad(self._counts, ((0, 0), (before, after)))
+            self._low -= before
+        self._counts[kind, low - self._low : low - self._low + len(counts)] += counts
+
+    def counted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The bins that hold pairs, int64 [K], nearest first, and how many of the same class and of different ones
+        each does. Bin 0 is of no distance at all."""
+        filled = np.flatnonzero(self._counts[0])
+        bins, counts = filled + self._low, self._counts[:, filled]
+        if self._zeros[0]:
+            bins, counts = np.concatenate([[0], bins]), np.concatenate([self._zeros[:, None], counts], axis=1)
+        return bins, counts[1], counts[0] - counts[1]
 
     def values(self) -> Values:
         """The measures of :func:`siamese.evaluation.verification.verification` under ``pairs_*``.
@@ -87,19 +107,19 @@ class PairCounts:
         the other, summed over the bins, from the exact one. Where that is more than 1e-4, as near collapse, the bins
         that hold most of both are counted by all bits that :func:`siamese.evaluation.blocks.tie_key` has.
         """
-        positives, negatives = int(self.positive.sum()), int(self.negative.sum())
+        positives, negatives = (int(counts.sum()) for counts in self.counted()[1:])
         if not positives or not negatives:
             return undefined(PAIRS_METRICS, "no class has two images" if not positives else "there is one class only")
         curve = self.curve()
         values: Values = {"auc": curve.area, **error_rates(curve)}
-        for name, count, cosines in zip(self.euclid, (positives, negatives), self._cosines(), strict=True):
+        kinds = zip(self.euclid, (positives, negatives), self._cosines(positives, negatives), strict=True)
+        for name, count, cosines in kinds:
             values |= {f"cos_{name}": cosines / count, f"euclid_{name}": self.euclid[name] / count}
         return {name: values[name.removeprefix("pairs_")] for name in PAIRS_METRICS}
 
-    def _cosines(self) -> tuple[float, float]:
+    def _cosines(self, positives: int, negatives: int) -> tuple[float, float]:
         """The sums of the cosines of each kind of pair: of all pairs of images from the sums of the unit vectors of
         each class, which is as exact as float64; of others from the distances."""
-        positives, negatives = int(self.positive.sum()), int(self.negative.sum())
         unit = self.rows.unit.numpy()
         if positives + negatives < len(unit) * (len(unit) - 1) // 2:
             return positives - self.squared["positive"] / 2, negatives - self.squared["negative"] / 2
@@ -110,26 +130,27 @@ class PairCounts:
 
     def crowded(self) -> np.ndarray:
         """The bins, ascending, in which the AUC is too unsure: pairs of both kinds count as ties there."""
-        total = 2.0 * self.positive.sum() * self.negative.sum()
-        unsure = self.positive * self.negative / max(total, 1.0)
+        bins, positive, negative = self.counted()
+        unsure = positive * negative / max(2.0 * positive.sum() * negative.sum(), 1.0)
+        unsure[bins == 0] = 0  # which are ties
         if unsure.sum() <= UNSURE:
             return np.empty(0, dtype=np.int64)
         most = np.argsort(-unsure, kind="stable")[:MOST_CROWDED]
-        return np.sort(most[unsure[most].cumsum() - unsure[most] < unsure.sum() - UNSURE / 10])
+        return np.sort(bins[most[unsure[most].cumsum() - unsure[most] < unsure.sum() - UNSURE / 10]])
 
     def curve(self) -> Curve:
         """Their ROC curve."""
-        filled = np.flatnonzero(self.positive + self.negative)
-        bits, positive, negative = filled << SHIFT, self.positive[filled], self.negative[filled]
-        bits[filled > 0] += 1 << (SHIFT - 1)  # the middle of a bin, but where all are at one place
+        bins, positive, negative = self.counted()
+        bits = bins << SHIFT
+        bits[bins > 0] += 1 << (SHIFT - 1)  # the middle of a bin
         if self.finer is not None:
-            others = ~np.isin(filled, self.finer.bins)
-            bits = np.concatenate([bits[others], self.finer.bits])
-            positive = np.concatenate([positive[others], self.finer.positive])
-            negative = np.concatenate([negative[others], self.finer.negative])
+            others = ~np.isin(bins, self.finer.bins)
+            finer, same, different = self.finer.counted()
+            bits = np.concatenate([bits[others], finer])
             order = np.argsort(bits, kind="stable")
-            order = order[positive[order] + negative[order] > 0]
-            bits, positive, negative = bits[order], positive[order], negative[order]
+            bits = bits[order]
+            positive = np.concatenate([positive[others], same])[order]
+            negative = np.concatenate([negative[others], different])[order]
         distances = np.sqrt(bits.astype(np.int32).view(np.float32).astype(np.float64))
         return Curve.counted(distances, positive, negative)
 
@@ -138,11 +159,12 @@ class PairCounts:
         belongs to the bin below it."""
         edges = 1 - np.arange(HISTOGRAM_BINS + 1) * 2 / HISTOGRAM_BINS
         first = (2 - 2 * edges).astype(np.float32).view(np.int32) >> SHIFT
-        first[-1] = BINS  # the last bin holds the opposite pairs too
+        bins, *kinds = self.counted()
+        places = np.searchsorted(bins, first)
+        places[-1] = len(bins)  # the last bin holds the opposite pairs too
         counted = {}
-        for name, counts in (("positive", self.positive), ("negative", self.negative)):
-            below = np.concatenate([[0], counts.cumsum()])
-            counted[name] = np.diff(below[first])[::-1].copy()
+        for name, counts in zip(("positive", "negative"), kinds, strict=True):
+            counted[name] = np.diff(np.concatenate([[0], counts.cumsum()])[places])[::-1].copy()
         return {"edges": edges[::-1].copy(), **counted}
 
 
@@ -151,20 +173,27 @@ class FinerCounts(PairCounts):
 
     Attributes:
         bins: int64 [B], ascending.
-        bits: int64 [B * 256], the distances that ``positive`` and ``negative`` are counted at.
     """
 
     def __init__(self, prepared: Rows, bins: np.ndarray) -> None:
         super().__init__(prepared)
-        self.bins, self.bits = bins, ((bins << SHIFT)[:, None] + np.arange(1 << SHIFT)).ravel()
-        self.positive, self.negative = (np.zeros(len(self.bits), dtype=np.int64) for _ in range(2))
-        self.place = torch.full((BINS,), -1, dtype=torch.int64)
-        self.place[bins] = torch.arange(len(bins))
+        self.bins, self._places = bins, torch.from_numpy(bins)
+        self._counts = np.zeros((2, len(bins) << SHIFT), dtype=np.int64)
 
-    def _count(self, squared: torch.Tensor) -> tuple[np.ndarray, float, float]:
-        self.place = self.place.to(squared.device)
-        bits = squared.view(torch.int32).view(-1)
-        place = self.place[bits >> SHIFT]
-        inside = place >= 0
+    def _count(self, kind: int, squared: torch.Tensor) -> None:
+        bits, bins = squared.view(torch.int32).view(-1), self._places.to(squared.device)
+        place = torch.searchsorted(bins, bits >> SHIFT).clamp_(max=len(bins) - 1)
+        inside = bins[place] == bits >> SHIFT
         finer = (place[inside] << SHIFT) + (bits[inside] & ((1 << SHIFT) - 1))
-        return torch.bincount(finer, minlength=len(self.bits)).cpu().numpy(), 0.0, 0.0
+        self._counts[kind] += torch.bincount(finer, minlength=self._counts.shape[1]).cpu().numpy()
+
+    def counted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same of the bits of distances."""
+        filled = np.flatnonzero(self._counts[0])
+        bits = (self.bins[filled >> SHIFT] << SHIFT) + (filled & ((1 << SHIFT) - 1))
+        counts = self._counts[:, filled]
+        return bits, counts[1], counts[0] - counts[1]
+
+
+def _sum(values: torch.Tensor) -> float:
+    return values.sum(dtype=torch.float64).item()
