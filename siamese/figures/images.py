@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from siamese.figures.excerpt import largest
 from siamese.figures.style import class_style, short, text_width
 from siamese.palette import GREY, OTHER, SAME
 
@@ -19,23 +20,32 @@ SMALL = 9  # points
 ROLES = ("anchor", "positive", "negative")
 
 
-def sample_grid(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """One row a class, and side by side where there are many.
+def sample_grid(
+    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], class_counts: np.ndarray | None = None
+) -> Figure:
+    """One row a class, and side by side where there are many; of more than can be seen, the largest.
 
     Args:
         images: uint8 [N, 3, H, W].
-        labels: [N], indices into ``class_names``.
+        labels: [N], indices into ``class_names`` (C names).
+        class_counts: [C], the images of each class that these are some of; None counts these.
     """
-    names = [short(name) for name in class_names]
-    across = max(int(np.bincount(labels, minlength=1).max()), 1)
-    left = text_width(names, 10) + MARK + 2 * GAP
+    here = np.bincount(labels, minlength=len(class_names))
+    excerpt = largest(here if class_counts is None else class_counts)
+    names = {label: short(class_names[label]) for label in map(int, excerpt.labels) if here[label]}
+    across = max(int(here[list(names)].max(initial=1)), 1)
+    left = text_width(list(names.values()), 10) + MARK + 2 * GAP
     block = left + across * (PICTURE + GAP) + GAP
     lines = min(len(names), max(12, math.ceil(math.sqrt(len(names) * block / (PICTURE + GAP)))))
     blocks = -(-len(names) // lines)
-    figure, axis = _sheet(blocks * block + 2 * MARGIN - GAP, lines * (PICTURE + GAP) + 2 * MARGIN - GAP)
-    for label, name in enumerate(names):
-        x = MARGIN + label // lines * block
-        y = MARGIN + label % lines * (PICTURE + GAP)
+    heading = 0.35 * bool(excerpt.words)
+    width = max(blocks * block - GAP, text_width([excerpt.words], 12) * 1.05) + 2 * MARGIN
+    figure, axis = _sheet(width, heading + lines * (PICTURE + GAP) + 2 * MARGIN - GAP)
+    if heading:
+        axis.text(width / 2, MARGIN + 0.1, excerpt.words, ha="center", va="center", fontsize=12)
+    for place, (label, name) in enumerate(names.items()):
+        x = MARGIN + place // lines * block
+        y = MARGIN + heading + place % lines * (PICTURE + GAP)
         _class_name(axis, x, y + PICTURE / 2, label, name, 10)
         for i, picture in enumerate(images[labels == label]):
             _picture(axis, picture, x + left + i * (PICTURE + GAP), y)
@@ -53,9 +63,8 @@ def triplet_grid(
         distances: [T, 2], cosine distances of the anchor to the positive and to the negative, written
             under them unless they are NaN, which is not known yet.
     """
-    names = [short(name) for name in class_names]
-    named = [names[label] for label in np.unique(labels)]
-    cell = max(PICTURE * 1.3, text_width(named, SMALL) + MARK) + GAP
+    names = _names(class_names, labels)
+    cell = max(PICTURE * 1.3, text_width(list(names.values()), SMALL) + MARK) + GAP
     known = np.isfinite(distances)
     high = PICTURE * 1.3 + LINE * (2 + bool(known.any()))
     blocks = 1 if len(images) <= 5 else 2
@@ -105,9 +114,9 @@ def pair_grid(
         distances: [P], Euclidean.
         threshold: the distance below which a pair counts as one of the same class.
     """
-    names = [short(name) for name in class_names]
+    names = _names(class_names, labels)
     size = PICTURE * 1.3
-    cell = max(size, text_width([names[i] for i in np.unique(labels)], SMALL) + MARK) + 2 * GAP
+    cell = max(size, text_width(list(names.values()), SMALL) + MARK) + 2 * GAP
     title = f"Pairs of {part} images; one class if nearer than {float(threshold):g}"
     width = max(len(images) * cell, text_width([title], 12) * 1.05) + 2 * MARGIN
     high = size + LINE * 1.5
@@ -141,20 +150,22 @@ def gallery(
         neighbour_images, neighbour_labels: uint8 [Q, K, 3, H, W] and [Q, K], nearest first.
         cosines: [Q, K], of query and neighbour.
     """
-    names = [short(name) for name in class_names]
+    asked, names = _names(class_names, query_labels), _names(class_names, neighbour_labels)
     wrong = neighbour_labels != np.asarray(query_labels)[:, None]
-    cell = max(PICTURE, text_width([names[i] for i in np.unique(neighbour_labels[wrong])], SMALL - 1)) + GAP
-    left = text_width(names, 10) + MARK + 2 * GAP
+    cell = max(PICTURE, text_width([names[i] for i in map(int, np.unique(neighbour_labels[wrong]))], SMALL - 1)) + GAP
+    left = text_width(list(asked.values()), 10) + MARK + 2 * GAP
     first = left + PICTURE + 3 * GAP
     high = PICTURE + 2 * LINE + GAP
     count, across = cosines.shape
     title = f"Nearest neighbours among {part} images, by cosine"
+    if len(asked) < len(class_names):
+        title += f"; images of {len(asked)} of {len(class_names):,} classes"
     width = max(first + across * cell, text_width([title], 12) * 1.05) + 2 * MARGIN
     figure, axis = _sheet(width, 0.5 + count * high + 2 * MARGIN)
     axis.text(width / 2, MARGIN + 0.15, title, ha="center", va="center", fontsize=12)
     for i, label in enumerate(map(int, query_labels)):
         y = MARGIN + 0.5 + i * high
-        _class_name(axis, MARGIN, y + PICTURE / 2, label, names[label], 10)
+        _class_name(axis, MARGIN, y + PICTURE / 2, label, asked[label], 10)
         _picture(axis, query_images[i], MARGIN + left, y)
         for j in range(across):
             x = MARGIN + first + j * cell
@@ -165,6 +176,11 @@ def gallery(
             if wrong[i, j]:
                 axis.text(x, below + LINE * 0.9, names[int(neighbour_labels[i, j])], va="center", fontsize=SMALL - 1)
     return figure
+
+
+def _names(class_names: Sequence[str], labels: np.ndarray) -> dict[int, str]:
+    """The classes that are shown, by their labels; there may be many more."""
+    return {label: short(class_names[label]) for label in map(int, np.unique(labels))}
 
 
 def _sheet(width: float, height: float) -> tuple[Figure, Axes]:

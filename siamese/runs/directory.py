@@ -26,6 +26,8 @@ from siamese.runs.read import holds_a_run, read_manifest, read_metrics
 
 log = logging.getLogger(__name__)
 
+PIXELS = 3000  # of the longer side of a figure
+
 
 class RunDirectory:
     """A claimed directory of one run, and everything that is written into it."""
@@ -160,13 +162,14 @@ class RunDirectory:
         return path
 
     def figure(self, name: str, figure: Any, format: str = "png") -> Path:
-        """Write figures/NAME.FORMAT, the same bytes for the same matplotlib figure."""
+        """Write figures/NAME.FORMAT, the same bytes for the same matplotlib figure, of at most 3000 pixels a side."""
         import matplotlib
 
         path = self.path / "figures" / f"{name}.{format}"
+        dpi = min(150.0, PIXELS / max(figure.get_size_inches()))
         undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format, {})
         with matplotlib.rc_context({"svg.hashsalt": name}), atomic(path) as file:
-            figure.savefig(file, format=format, dpi=150, metadata=undated)
+            figure.savefig(file, format=format, dpi=dpi, metadata=undated)
         return path
 
     def summary(self, values: Mapping[str, Mapping[str, Any]]) -> None:
