@@ -110,6 +110,9 @@ class Evaluation:
     spread_images: int | None = key(
         None, at_least(2), "spread is measured on so many images, so that parts of other sizes compare; null = on all"
     )
+    most_classes: int = key(
+        1000, at_least(2), "classes up to which the matrix of distances, the clusters and the linear probe are measured"
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from siamese.evaluation import projection
 from siamese.evaluation.blocks import Rows, problem, rows, sweep
 from siamese.evaluation.geometry import Confusion, distance_matrix, geometry, most_confused
-from siamese.evaluation.names import METRICS, NO_CLASSES, Undefined, Values, undefined
+from siamese.evaluation.names import AREAS, METRICS, NO_CLASSES, Undefined, Values, undefined
 from siamese.evaluation.probes import clustering, linear_probe
 from siamese.evaluation.retrieval import Ranking
 from siamese.evaluation.spread import Spread, singular_values, spread
@@ -26,25 +26,25 @@ from siamese.evaluation.verification import (
     verification,
 )
 
-AREAS = ("ellipse_area", "normalised_area", "legacy_area")
-
 
 @dataclass(frozen=True)
 class Measured:
     """What :func:`measure` found.
 
     Attributes:
-        values: by name: those of :data:`METRICS`, and ``ellipse_area/CLASS`` and ``legacy_area/CLASS``.
+        values: by name, those of :data:`METRICS`.
         arrays: by name, what figures are drawn from: ``roc`` (of the triplets), ``distances``,
             ``projection``, ``spectrum`` and ``histogram``; what is undefined has none.
         threshold: the Euclidean distance that ``accuracy`` was measured at.
         confused: the pairs of classes nearest to each other.
+        per_class: by name, [C] each, in the order of the class names; NaN where a class has no value.
     """
 
     values: Values
     arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     threshold: float | None = None
     confused: list[Confusion] = field(default_factory=list)
+    per_class: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def measure(
@@ -69,8 +69,7 @@ def measure(
         spread_images: see :func:`siamese.evaluation.spread.spread`.
     """
     if reason := problem(embeddings, labels):
-        areas = [f"{area}/{name}" for area in AREAS[::2] for name in class_names]
-        return Measured(undefined([*METRICS, *areas], reason))
+        return Measured(undefined(METRICS, reason))
     if (labels < 0).all():
         return _without_classes(embeddings, labels, spread_images)
     arrays: dict[str, dict[str, np.ndarray]] = {}
@@ -84,14 +83,14 @@ def measure(
     values |= counts.values() | ranking.values() | _of_learners(prepared)
     values |= spread(embeddings, labels, spread_images) if spread_images else spreading.values()
     matrix = distance_matrix(embeddings, labels, len(class_names))
-    values |= geometry(matrix) | _areas(embeddings, labels, class_names, coverage, arrays)
+    areas, per_class = _areas(embeddings, labels, len(class_names), coverage, arrays)
+    values |= geometry(matrix) | areas
     confused = most_confused(matrix)
     pairs = np.array([pair[:2] for pair in confused], dtype=np.int64).reshape(-1, 2)
     arrays["distances"] = {"matrix": matrix, "confused": pairs}
     arrays["spectrum"] = {"singular_values": singular_values(prepared.unit.numpy())}
     arrays["histogram"] = counts.histogram()
-    ordered = [*METRICS, *(name for name in values if name not in METRICS)]
-    return Measured({name: values[name] for name in ordered}, arrays, used, confused)
+    return Measured({name: values[name] for name in METRICS}, arrays, used, confused, per_class)
 
 
 def _without_classes(embeddings: np.ndarray, labels: np.ndarray, spread_images: int | None) -> Measured:
@@ -127,11 +126,12 @@ def _of_learners(prepared: Rows) -> Values:
 def _areas(
     embeddings: np.ndarray,
     labels: np.ndarray,
-    class_names: Sequence[str],
+    classes: int,
     coverage: float,
     arrays: dict[str, dict[str, np.ndarray]],
-) -> Values:
-    """Areas of the classes' ellipses in the plane of the first two principal components.
+) -> tuple[Values, dict[str, np.ndarray]]:
+    """Areas of the classes' ellipses in the plane of the first two principal components: their mean and median, and
+    each [C], NaN where a class has no ellipse.
 
     ellipse_area: π/4 of width times height. normalised_area: the same with both coordinates scaled to
     [0, 1]. legacy_area: four times that, π times width times height of full axes, to be set beside
@@ -140,16 +140,14 @@ def _areas(
     try:
         plane = projection.fit_projection(embeddings)
     except ValueError as error:
-        return undefined(
-            [f"{a}_mean" for a in AREAS] + [f"{a}/{n}" for a in AREAS[::2] for n in class_names], str(error)
-        )
+        return undefined([f"{area}_{of}" for area in AREAS for of in ("mean", "median")], str(error)), {}
     points = plane(embeddings)
-    found = projection.ellipses(points, labels, len(class_names), coverage)
+    found = projection.ellipses(points, labels, classes, coverage)
     normalised = projection.normalised_areas(found, points)
     areas = {
-        "ellipse_area": [None if one is None else one.area for one in found],
-        "normalised_area": normalised,
-        "legacy_area": [None if area is None else 4 * area for area in normalised],
+        "ellipse_area": _numbers([None if one is None else one.area for one in found]),
+        "normalised_area": _numbers(normalised),
+        "legacy_area": _numbers([None if area is None else 4 * area for area in normalised]),
     }
     arrays["projection"] = {
         "points": points,
@@ -160,20 +158,18 @@ def _areas(
         "widths": np.array([np.nan if one is None else one.width for one in found]),
         "heights": np.array([np.nan if one is None else one.height for one in found]),
         "angles": np.array([np.nan if one is None else one.angle for one in found]),
-        **{f"{name}s": np.array(of, dtype=np.float64) for name, of in areas.items()},
+        **{f"{name}s": of_classes for name, of_classes in areas.items()},
     }
-    counts = np.bincount(labels, minlength=len(class_names))
     values: Values = {}
     for name, of_classes in areas.items():
-        there = [area for area in of_classes if area is not None]
+        there = of_classes[np.isfinite(of_classes)]
         reason = f"no class has the {projection.LEAST} images that an ellipse needs"
-        if any(one is not None for one in found) and not there:
+        if any(one is not None for one in found) and not len(there):
             reason = "all images lie on one line"
-        values[f"{name}_mean"] = float(np.mean(there)) if there else Undefined(reason)
-        if name not in AREAS[::2]:
-            continue
-        for class_name, area, count in zip(class_names, of_classes, counts, strict=True):
-            few = f"an ellipse needs {projection.LEAST} images, found {count} of this class"
-            own = Undefined(few if count < projection.LEAST else reason)
-            values[f"{name}/{class_name}"] = own if area is None else area
-    return values
+        values[f"{name}_mean"] = float(there.mean()) if len(there) else Undefined(reason)
+        values[f"{name}_median"] = float(np.median(there)) if len(there) else Undefined(reason)
+    return values, areas
+
+
+def _numbers(found: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if one is None else one for one in found], dtype=np.float64)

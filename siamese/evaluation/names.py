@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 RECALL_AT = (1, 5, 10)
 KNN = (1, 5, 20)
+AREAS = ("ellipse_area", "normalised_area", "legacy_area")  # each of every class, and over the classes
 FAR = ("1e-1", "1e-2", "1e-3")
 
 # Each name with whether more or less of it is better, or None where that is a matter of opinion.
@@ -51,9 +52,7 @@ METRICS: dict[str, str | None] = {
     "nn_distance_median": "max",
     "nn_distance_q95": "max",
     "entropy": "max",
-    "ellipse_area_mean": None,
-    "normalised_area_mean": None,
-    "legacy_area_mean": None,
+    **{f"{area}_{of}": None for area in AREAS for of in ("mean", "median")},
 }
 # Over pairs of consecutive images, by Euclidean distance, in runs that train on pairs.
 PAIR_METRICS: dict[str, str | None] = {"pair_accuracy": "max", "pair_auc": "max"}

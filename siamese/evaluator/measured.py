@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 PREFIXES = {"validation": "val", "test": "test"}
 
 Entries = dict[str, dict[str, Any]]
+Rows = Sequence[dict[str, str]]
 
 
 def evaluate(
@@ -34,19 +35,22 @@ def evaluate(
     settings: Evaluation,
     epoch: int,
     threshold: float | None = None,
+    kept: Rows = (),
 ) -> tuple[Entries, list[str]]:
-    """Measure ``parts``, embedded with the weights of ``epoch``, and write their arrays.
+    """Measure ``parts``, embedded with the weights of ``epoch``, and write their arrays and per_class.csv.
 
     Args:
         parts: each with what was measured on it already, its losses.
         threshold: the distance that accuracies are measured at, where ``settings`` have none; None
             takes the best for the first of the parts.
+        kept: rows of per_class.csv that were there before; those of other parts stay.
 
     Returns:
         The entries of summary.json, and what there is to say besides.
     """
     entries: Entries = {}
     notes: list[str] = []
+    rows: list[dict[str, str]] = []
     threshold = settings.distance_threshold or threshold
     for part, known in parts:
         found = evaluate_part(run, part, settings, threshold)
@@ -54,7 +58,29 @@ def evaluate(
         losses: Values = {name: value for name, value in known.items() if name not in found.values}
         entries |= part_entries(part.name, losses | found.values, epoch, threshold)
         notes += said_of(part, found)
+        rows += class_rows(part, found)
+    measured = {part for part, prefix in PREFIXES.items() if f"{prefix}/accuracy" in entries}
+    write_classes(run, [*(row for row in kept if row["part"] not in measured), *rows])
     return entries, notes
+
+
+def class_rows(part: Part, found: Measured) -> list[dict[str, str]]:
+    """The rows of per_class.csv of ``part``: its classes, how many images each has, and what was measured of it."""
+    counts = np.bincount(part.labels[part.labels >= 0], minlength=len(part.class_names))
+    return [
+        {"part": part.name, "class": name, "images": str(counts[label])}
+        | {column: _number(of_classes[label].item()) for column, of_classes in found.per_class.items()}
+        for label, name in enumerate(part.class_names)
+    ]
+
+
+def write_classes(run: RunDirectory, rows: Rows) -> None:
+    """Write per_class.csv, validation before test; what was measured of one part alone is empty in the others. Images
+    without classes have none."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    ordered = sorted(rows, key=lambda row: list(PREFIXES).index(row["part"]))
+    if rows:
+        run.table("per_class", [{column: row.get(column, "") for column in columns} for row in ordered])
 
 
 def embed(net: nn.Module, source: LabelledImages, config: Config) -> Part:
@@ -114,7 +140,8 @@ def evaluate_part(run: RunDirectory, part: Part, settings: Evaluation, threshold
         triplets=part.triplets,
     )
     for name, arrays in found.arrays.items():
-        run.arrays(f"{name}_{part.name}", **arrays)
+        covered = {"coverage": settings.coverage} if name == "projection" else {}  # which a figure says
+        run.arrays(f"{name}_{part.name}", **arrays, **covered)
     if part.class_names and problem(part.embeddings, part.labels) is None:
         if len(part.labels) > 1:
             run.arrays(f"gallery_{part.name}", **gallery(part))
@@ -157,3 +184,8 @@ def entry(
     if isinstance(value, Undefined):
         return {"value": None, **about, "reason": value.reason}
     return {"value": value, **about}
+
+
+def _number(value: float) -> str:
+    """As per_class.csv has it: empty where there is none."""
+    return repr(value) if math.isfinite(value) else ""

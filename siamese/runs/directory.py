@@ -148,7 +148,7 @@ class RunDirectory:
         """Write NAME.csv."""
         path = self.path / f"{name}.csv"
         with atomic(path) as file:
-            file.write(_as_csv(rows).encode())
+            file.write(_as_csv(rows).encode(errors="backslashreplace"))  # file names may be no text
         return path
 
     def arrays(self, name: str, **values: Any) -> Path:
@@ -173,8 +173,12 @@ class RunDirectory:
         return path
 
     def summary(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write summary.json; the last file of a complete run but for its status."""
+        """Write summary.json; but for figures the last file of a complete run before its status."""
         write_json(self.path / "summary.json", values)
+
+    def evaluation(self, about: Mapping[str, Any]) -> None:
+        """Write evaluation.json, which says what was measured here."""
+        write_json(self.path / "evaluation.json", about)
 
     def name_checkpoint(self, path: Path, name: str) -> None:
         """Let the checkpoint in ``path`` be found as checkpoints/NAME too."""

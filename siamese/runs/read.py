@@ -23,10 +23,25 @@ FILES = (
     "status.json",
     "summary.json",
     "metrics.csv",
+    "per_class.csv",
+    "evaluation.json",
     "train.log",
     "arrays/*.npz",
     "checkpoints/*.ckpt",
 )
+PER_CLASS = ("part", "class", "images")  # the first columns of per_class.csv; the others are what was measured
+EVALUATION: dict[str, type | tuple[type, ...]] = {
+    "data": str,
+    "root": str,
+    "checkpoint": str,
+    "epoch": int,
+    "fingerprint": str,
+    "split": dict,
+    "images": int,
+    "classes": int,
+    "run_id": str,
+    "time": str,
+}
 GROUPS = ("seed", "data", "model", "loss", "optimizer", "device", "trainer")  # of every configuration, of any version
 MANIFEST: dict[str, type | tuple[type, ...]] = {
     "run_id": str,
@@ -218,6 +233,41 @@ def parse_metrics(text: str, name: object) -> list[dict[str, str]]:
                     f"{name}: line {number}: {column}: expected a number up to {LARGEST:g} in size, found {value!r:.60}"
                 )
     return rows
+
+
+def read_per_class(run: Path) -> list[dict[str, str]]:
+    """The rows of per_class.csv, as text, a class of a part each; none where there is no such file.
+
+    Raises:
+        RunError: when it is there and cannot be read.
+    """
+    path = run / "per_class.csv"
+    if not path.exists():
+        return []
+    rows = parse_csv(read_text(path, LARGEST_TABLE), path)
+    for number, row in enumerate(rows, 2):
+        if missing := [column for column in PER_CLASS if column not in row]:
+            raise RunError(f"{path}: has no column {missing[0]}; expected {', '.join(PER_CLASS)}")
+        for column, value in row.items():
+            if column not in PER_CLASS[:2] and value and not _is_number(value):
+                raise RunError(f"{path}: row {number}: {column}: expected a number, found {value!r:.60}")
+    return rows
+
+
+def read_evaluation(folder: Path) -> dict[str, Any] | None:
+    """evaluation.json, which says what was measured in ``folder``; None where there is none.
+
+    Raises:
+        RunError: when it is there and cannot be read.
+    """
+    path = folder / "evaluation.json"
+    if not path.exists():
+        return None
+    found = read_json(path)
+    if missing := [key for key in EVALUATION if key not in found]:
+        raise RunError(f"{path}: has no {missing[0]}")
+    require_kinds(path, found, EVALUATION)
+    return found
 
 
 def usable(value: float) -> bool:

@@ -45,7 +45,7 @@ def embedded(module: SiameseModule, data: SiameseData, name: str) -> Part:
 
 
 class EveryEpochs(pl.Callback):
-    """Measures everything but single classes on the validation images every ``settings.every`` epochs,
+    """Measures everything on the validation images every ``settings.every`` epochs,
     before training too. It comes before the callback that records what the module has measured."""
 
     def __init__(self, settings: Evaluation) -> None:
@@ -59,7 +59,7 @@ class EveryEpochs(pl.Callback):
             return
         part = embedded(pl_module, pl_module.data, "validation")
         found = defined(measured(part, self.settings, self.settings.distance_threshold).values)
-        more = {name: value for name, value in found.items() if name not in pl_module.measured and "/" not in name}
+        more = {name: value for name, value in found.items() if name not in pl_module.measured}
         pl_module.measured |= more
         for logger in trainer.loggers:
             logger.log_metrics({f"val/{name}": value for name, value in more.items()}, trainer.global_step)

@@ -39,7 +39,8 @@ from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import release
 from siamese.runs.read import read_metrics
 from siamese.training.check import Command, check, job_config
-from siamese.training.loggers import Logs, MLflow, as_tag
+from siamese.training.loggers import MLflow, as_tag
+from siamese.training.logs import Logs
 from siamese.training.run import train
 
 pytestmark = pytest.mark.slow
