@@ -156,7 +156,7 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
         out.evaluation(
             {
                 "data": asked.data or config.data.source_name,
-                "root": str(asked.root or config.data.root),
+                "root": str(asked.root) if asked.root else config.data.root,
                 "checkpoint": name,
                 "epoch": found.epoch,
                 "fingerprint": source.fingerprint,

@@ -215,7 +215,8 @@ def _as_csv(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows:
         return ""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    returns = any("\r" in value for row in rows for value in row.values())  # which Python 3.11 leaves unquoted
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n", quoting=csv.QUOTE_ALL if returns else 0)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

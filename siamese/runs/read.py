@@ -32,7 +32,7 @@ FILES = (
 PER_CLASS = ("part", "class", "images")  # the first columns of per_class.csv; the others are what was measured
 EVALUATION: dict[str, type | tuple[type, ...]] = {
     "data": str,
-    "root": str,
+    "root": (str, type(None)),
     "checkpoint": str,
     "epoch": int,
     "fingerprint": str,
