@@ -535,6 +535,16 @@ def test_damaged_arrays_are_named(tmp_path: Path) -> None:
         list(figures.from_arrays(tmp_path))
 
 
+def test_no_figure_is_written_larger_than_3000_pixels(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    sizes = {}
+    for inches in ((40, 10), (4, 80), (6, 4)):
+        with Image.open(run.figure("wide", Figure(figsize=inches))) as image:
+            sizes[inches] = image.size
+    release(tmp_path)
+    assert sizes == {(40, 10): (3000, 750), (4, 80): (150, 3000), (6, 4): (900, 600)}
+
+
 # -- many classes ----------------------------------------------------------------------------------
 
 
