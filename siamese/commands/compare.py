@@ -39,7 +39,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--baseline", action="append", default=[], metavar="KEY=VALUE", help=baseline)
     where = "only runs that fit, such as 'loss.koleo_weight>0' (= != < <= > >=); repeated, all must hold"
     add("--where", action="append", default=[], metavar="CONDITION", help=where)
-    metrics = "metrics of summary.json, * allowed (default: a few of the test metrics)"
+    metrics = "metrics of summary.json, or of classes (test/ellipse_area/CLASS), * allowed (default: a few of test)"
     add("--metrics", type=_listed, default=(), metavar="NAME,…", help=metrics)
     add("--pair-by", type=_listed, default=("seed",), metavar="KEY,…", help="what pairs runs (default: seed)")
     group_by = "group by these keys alone (default: all scientific keys that vary)"

@@ -5,9 +5,10 @@
     python scripts/evaluate.py outputs/RUN --data image_folder --root ~/photos
     python scripts/evaluate.py outputs/RUN --figures-only                 from its arrays, without the model
 
-The best checkpoint on the run's own images is written into the run directory, anything else into
-RUN/evaluations/, or all into --out. Checkpoints are never changed. Of other data the images that it sets
-apart for testing are measured, or all where it sets none apart; losses are not.
+The best checkpoint on the run's own images is written into the run directory, anything else into a folder of its
+own in RUN/evaluations/, or all into --out; evaluation.json there says what was measured. Checkpoints are never
+changed. Of other data the images that it sets apart for testing are measured, or all where it sets none apart;
+losses are not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -26,16 +26,18 @@ from omegaconf import OmegaConf
 from siamese.commands.arguments import Parser
 from siamese.commands.console import Console
 from siamese.commands.messages import errors_in_one_line
+from siamese.commands.remeasure import on_other, on_own
 from siamese.config.data import Data
 from siamese.config.schema import Config
 from siamese.config.targets import check_targets
 from siamese.config.trust import refuse_strangers
 from siamese.config.validate import validate
 from siamese.config.words import pasteable
-from siamese.errors import ConfigError, RunError
+from siamese.errors import ConfigError, RunError, several
+from siamese.evaluator.folder import folder_of, require_free
 from siamese.evaluator.report import draw, results_table
 from siamese.paths import CONF, shown, with_own_modules
-from siamese.runs.checkpoint import restore
+from siamese.runs.clock import now
 from siamese.runs.directory import RunDirectory
 from siamese.runs.read import (
     holds_a_run,
@@ -45,10 +47,7 @@ from siamese.runs.read import (
     require_places,
     status_if_readable,
 )
-
-if TYPE_CHECKING:
-    from siamese.data import LabelledImages
-    from siamese.evaluator.measured import Entries
+from siamese.runs.tables import read_evaluation
 
 log = logging.getLogger("evaluate")
 
@@ -93,7 +92,7 @@ def evaluate_again(words: Sequence[str]) -> None:
         _show_table(asked.run)
         return
     run = RunDirectory(asked.run)  # nobody trains in it while we read
-    if asked.out is not None and asked.out.absolute() != asked.run.absolute() and holds_a_run(asked.out):
+    if asked.out is not None and not _is_the_run(asked) and holds_a_run(asked.out):
         raise ConfigError(f"--out {asked.out}: already holds a run; choose another directory")
     if asked.figures_only:
         _redraw(asked, run, config)
@@ -115,7 +114,9 @@ def _show_table(run: Path) -> None:
 
 def _redraw(asked: argparse.Namespace, run: RunDirectory, config: Config) -> None:
     out = RunDirectory(asked.out) if asked.out else run
-    count = draw(run.path, out, config.figures.format)
+    count, failed = draw(run.path, out, config.figures.format)
+    if failed:
+        raise RunError(f"{several(failed)} could not be drawn; {count} figures are in {out.path / 'figures'}")
     if not (run.path / "arrays").is_dir() or not count:
         raise RunError(f"{run.path / 'arrays'}: holds nothing to draw figures from; evaluate without --figures-only")
     log.info("%d figures are in %s", count, out.path / "figures")
@@ -136,18 +137,41 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
         )
     if not own and asked.split == "validation":
         raise ConfigError("--split validation: only the run's own images have such a part; leave it out")
-    out = _out(asked, run, own)
+    name = _checkpoint(asked, run).stem
+    out = _out(asked, run, own=own, checkpoint=name, fingerprint=source.fingerprint)
     for path in (run.path, out.path):
         require_places(path)
-    kept = read_summary(out.path) if own and (out.path / "summary.json").exists() else {}
+    before = read_evaluation(out.path)
+    if before is not None:
+        log.info("%s: measured before, at %s; measured again in its place", out.path, before["time"])
+    checkpoint, run_id = _checkpoint(asked, run), read_manifest(run.path)["run_id"]
     if own:
-        entries, notes = _on_own(asked, run, out, config, source, kept)
+        parts = [asked.split] if asked.split else ["validation", "test"]
+        found = on_own(checkpoint, parts, out, run_id, config, source)
     else:
-        entries, notes = _on_other(asked, run, out, config, source)
-    out.summary(kept | entries)  # before what may find an array of another command damaged
+        trained_on = set(read_manifest(run.path).get("data", {}).get("classes", []))
+        found = on_other(checkpoint, out, run_id, config, source, trained_on)
+    if out.path != run.path:
+        before_images = (before or {}).get("split", {}) if found.kept else {}
+        images = before_images | found.images
+        out.evaluation(
+            {
+                "data": asked.data or config.data.source_name,
+                "root": str(asked.root) if asked.root else config.data.root,
+                "checkpoint": name,
+                "epoch": found.epoch,
+                "fingerprint": source.fingerprint,
+                "split": images,
+                "images": sum(images.values()),
+                "classes": found.classes,
+                "run_id": run_id,
+                "time": now(),
+            }
+        )
+    out.summary(found.kept | found.entries)  # before what may find an array of another command damaged
     draw(out.path, out, config.figures.format)
-    log.info("%s", results_table(entries, asked.checkpoint))
-    for note in notes:
+    log.info("%s", results_table(found.entries, name))
+    for note in found.notes:
         log.info("%s", note)
     log.info("figures, arrays and summary.json are in %s", out.path)
 
@@ -189,52 +213,22 @@ def _fitted(config: Config) -> Config:
     return dataclasses.replace(config, model=model, device=device)
 
 
-def _out(asked: argparse.Namespace, run: RunDirectory, own: bool) -> RunDirectory:
-    if asked.out is not None:
-        return RunDirectory(asked.out)
-    if own and asked.checkpoint == "best":
+def _is_the_run(asked: argparse.Namespace) -> bool:
+    return asked.out is not None and asked.out.absolute() == asked.run.absolute()
+
+
+def _out(asked: argparse.Namespace, run: RunDirectory, *, own: bool, checkpoint: str, fingerprint: str) -> RunDirectory:
+    """Where the results go."""
+    if own and checkpoint == "best" and (asked.out is None or _is_the_run(asked)):
         return run
-    words = [asked.checkpoint, asked.data, asked.root and asked.root.expanduser().resolve().name]
-    return RunDirectory(run.path / "evaluations" / "_".join(word for word in words[: 1 if own else 3] if word))
-
-
-def _on_own(
-    asked: argparse.Namespace,
-    run: RunDirectory,
-    out: RunDirectory,
-    config: Config,
-    source: LabelledImages,
-    kept: Entries,
-) -> tuple[Entries, list[str]]:
-    """Measure the run's own validation and test images, as the end of its training does. ``kept`` was there before."""
-    from siamese.evaluator.measured import PREFIXES, evaluate
-    from siamese.training.build import build, make_trainer, split_data
-    from siamese.training.parts import embedded_parts
-
-    data = split_data(config, source)
-    module = build(config, data)
-    epoch = restore(module, _checkpoint(asked, run), run_id=read_manifest(run.path)["run_id"])
-    threshold = None
-    if asked.split == "test":  # the distance that was the best on validation
-        accuracy = kept.get("val/accuracy", {})
-        threshold = accuracy.get("threshold") if accuracy.get("epoch") == epoch else None
-    parts = [asked.split] if asked.split else list(PREFIXES)
-    embedded = embedded_parts(module, data, make_trainer(config, out.path, []), parts)
-    return evaluate(out, embedded, config.evaluation, epoch, threshold)
-
-
-def _on_other(
-    asked: argparse.Namespace, run: RunDirectory, out: RunDirectory, config: Config, source: LabelledImages
-) -> tuple[Entries, list[str]]:
-    """Measure the test part of other images, or all of them, by their embeddings alone."""
-    from siamese.evaluator.measured import embed, evaluate_part, part_entries, said_of
-    from siamese.training.build import build_net
-
-    net = build_net(config, mean=[0.5] * 3, std=[0.5] * 3)  # both are in the checkpoint
-    epoch = restore(net, _checkpoint(asked, run), prefix="net.", run_id=read_manifest(run.path)["run_id"])
-    part = embed(net, source, config)
-    found = evaluate_part(out, part, config.evaluation, config.evaluation.distance_threshold)
-    return part_entries(part.name, found.values, epoch, found.threshold), list(said_of(part, found))
+    if asked.out is None:
+        root = asked.root.expanduser().resolve().name if asked.root else ""
+        words = [checkpoint] if own else [checkpoint, asked.data or "", root]
+        return RunDirectory(folder_of(run.path, words, fingerprint))
+    if _is_the_run(asked):
+        raise ConfigError(f"--out {asked.out}: holds the run's own results; choose another directory")
+    require_free(asked.out, {"checkpoint": checkpoint, "fingerprint": fingerprint})
+    return RunDirectory(asked.out)
 
 
 def _checkpoint(asked: argparse.Namespace, run: RunDirectory) -> Path:

@@ -282,10 +282,15 @@ def _undefined(runs: Sequence[Run], metrics: Sequence[Metric]) -> list[str]:
     out = []
     for metric in metrics:
         missing = [run for run in runs if run.metric(metric.name) is None]
-        reasons = dict.fromkeys(str(r) for run in missing if (r := run.summary.get(metric.name, {}).get("reason")))
+        reasons = dict.fromkeys(str(r) for run in missing if (r := _reason(run, metric.name)))
         if missing:
             out.append(f"{metric.name}: {len(missing)} of {len(runs)} runs have no value" + _listed(reasons))
     return out
+
+
+def _reason(run: Run, metric: str) -> str | None:
+    """Why ``run`` has no value of ``metric``, where it says."""
+    return run.summary[metric].get("reason") if metric in run.summary else run.classes_unread
 
 
 def _listed(reasons: Mapping[str, None]) -> str:

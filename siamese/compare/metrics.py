@@ -74,6 +74,10 @@ def choose_metrics(runs: Sequence[Run], patterns: Sequence[str], margins: Sequen
     names: dict[str, None] = {}
     for pattern in patterns:
         fitting = fnmatch.filter(entries, pattern)
+        if not fitting and pattern.count("/") > 1:  # of single classes, which per_class.csv has
+            of_classes = dict.fromkeys(name for run in runs for name in run.of_classes)
+            fitting = fnmatch.filter(of_classes, pattern)
+            entries |= {name: _of_class(name, entries) for name in fitting}
         if not fitting:
             raise ConfigError(f"--metrics {pattern}: no run has such a metric{nearest(pattern, entries)}")
         names |= dict.fromkeys(fitting)
@@ -88,3 +92,9 @@ def choose_metrics(runs: Sequence[Run], patterns: Sequence[str], margins: Sequen
         )
         for name in names or list(entries)[:MOST_UNNAMED]
     ]
+
+
+def _of_class(name: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What is known of a value of one class: what is known of its mean over the classes, or of it over all images."""
+    part, measure, _ = name.split("/", 2)
+    return next((entries[one] for one in (f"{part}/{measure}_mean", f"{part}/{measure}") if one in entries), {})

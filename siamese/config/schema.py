@@ -110,6 +110,19 @@ class Evaluation:
     spread_images: int | None = key(
         None, at_least(2), "spread is measured on so many images, so that parts of other sizes compare; null = on all"
     )
+    most_classes: int = key(
+        1000, at_least(2), "classes up to which the matrix of distances, the clusters and the linear probe are measured"
+    )
+    most_images: int = key(100_000, at_least(2), "images up to which all pairs of them are measured")
+    exclude_same_group: bool = key(
+        False, None, "a query passes over images of its class and group (data.group), as re-identification does"
+    )
+    points: str = key(
+        "images",
+        one_of("images", "anchors"),
+        "what distances between classes and ellipses are of: images (all) | anchors (of the part's triplets)",
+    )
+    resamples: int = key(1000, at_least(0), "of the bootstrap that gives intervals; 0 = none")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from siamese.evaluation import projection
-from siamese.evaluation.names import AREA_METRICS, Undefined, Values, undefined
-
-AREAS = ("ellipse_area", "normalised_area", "legacy_area")
+from siamese.evaluation.names import AREA_METRICS, AREAS, Undefined, Values, undefined
 
 
 def areas(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 RECALL_AT = (1, 5, 10)
 KNN = (1, 5, 20)
+AREAS = ("ellipse_area", "normalised_area", "legacy_area")  # each of every class, and over the classes
 FAR = ("1e-1", "1e-2", "1e-3")
 
 # Each name with whether more or less of it is better, or None where that is a matter of opinion, by what it is
@@ -61,9 +62,7 @@ SPREAD_METRICS: dict[str, str | None] = {
     "nn_distance_q95": "max",
     "entropy": "max",
 }
-AREA_METRICS: dict[str, str | None] = {
-    f"{area}_{of}": None for area in ("ellipse_area", "normalised_area", "legacy_area") for of in ("mean", "median")
-}
+AREA_METRICS: dict[str, str | None] = {f"{area}_{of}": None for area in AREAS for of in ("mean", "median")}
 METRICS: dict[str, str | None] = {
     **TRIPLET_METRICS,
     "cos_mean": "min",

@@ -81,8 +81,8 @@ class Triplets:
         are accepted at the thresholds ``chosen`` on other images, ``threshold_at_*``."""
         found: Values = dict.fromkeys(THRESHOLD_METRICS, Undefined("no such threshold was found on validation images"))
         for name in THRESHOLDS:
-            threshold = chosen[f"threshold_at_{name}"]
-            if isinstance(threshold, Undefined):
+            threshold = chosen.get(f"threshold_at_{name}")
+            if threshold is None or isinstance(threshold, Undefined):
                 continue
             for rate, squared in (("far", self.negative), ("tar", self.positive)):
                 accepted = np.sqrt(squared.astype(np.float64)) <= threshold

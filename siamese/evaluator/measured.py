@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,13 @@ from siamese.config.schema import Config, Evaluation
 from siamese.data import LabelledImages, draw_triplets
 from siamese.data.draws import generator
 from siamese.data.images import NO_CLASS, pixels
+from siamese.errors import ConfigError
 from siamese.evaluation.blocks import problem
-from siamese.evaluation.measure import Measured, measure
+from siamese.evaluation.measure import How, Measured, Roles, measure
 from siamese.evaluation.names import Undefined, Values, direction
-from siamese.evaluator.part import Part, gallery, hardest
+from siamese.evaluator.part import Part, failures, gallery, hardest, worst
+from siamese.evaluator.progress import measuring
+from siamese.evaluator.tables import Kept, class_rows, failure_rows, write_table
 from siamese.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -34,33 +37,59 @@ def evaluate(
     settings: Evaluation,
     epoch: int,
     threshold: float | None = None,
+    chosen: Values | None = None,
+    kept: Kept = Kept(),  # noqa: B008 (frozen)
 ) -> tuple[Entries, list[str]]:
-    """Measure ``parts``, embedded with the weights of ``epoch``, and write their arrays.
+    """Measure ``parts``, embedded with the weights of ``epoch``, and write their arrays, per_class.csv and
+    failures.csv.
 
     Args:
         parts: each with what was measured on it already, its losses.
         threshold: the distance that accuracies are measured at, where ``settings`` have none; None
             takes the best for the first of the parts.
+        chosen: the thresholds that were found on validation images; None takes those of the first of the parts.
+        kept: rows of the tables that were there before; those of other parts stay.
 
     Returns:
         The entries of summary.json, and what there is to say besides.
     """
     entries: Entries = {}
     notes: list[str] = []
+    classes: list[dict[str, str]] = []
+    wrong: list[dict[str, str]] = []
     threshold = settings.distance_threshold or threshold
     for part, known in parts:
-        found = evaluate_part(run, part, settings, threshold)
+        found = evaluate_part(run, part, settings, threshold, chosen)
         threshold = found.threshold
+        chosen = thresholds_in(found.values) if chosen is None else chosen
         losses: Values = {name: value for name, value in known.items() if name not in found.values}
-        entries |= part_entries(part.name, losses | found.values, epoch, threshold)
+        entries |= part_entries(part, losses | found.values, found, epoch)
         notes += said_of(part, found)
+        classes += class_rows(part, found)
+        wrong += failure_rows(part, found)
+    measured = {part for part, prefix in PREFIXES.items() if f"{prefix}/accuracy" in entries}
+    write_table(run, "per_class", [*(row for row in kept.classes if row["part"] not in measured), *classes])
+    write_table(run, "failures", [*(row for row in kept.failures if row["part"] not in measured), *wrong])
     return entries, notes
 
 
-def embed(net: nn.Module, source: LabelledImages, config: Config) -> Part:
+def thresholds_in(values: Mapping[str, float | Undefined]) -> Values:
+    """Those of ``values`` that are thresholds."""
+    return {name: value for name, value in values.items() if name.startswith("threshold_at_")}
+
+
+def chosen_in(entries: Mapping[str, Mapping[str, Any]]) -> Values:
+    """The thresholds of validation images that ``entries`` of summary.json hold."""
+    found = {name.removeprefix("val/"): of for name, of in entries.items() if name.startswith("val/threshold_at_")}
+    return {
+        name: Undefined(str(of.get("reason"))) if of["value"] is None else of["value"] for name, of in found.items()
+    }
+
+
+def embed(net: nn.Module, source: LabelledImages, config: Config, *, unseen: bool) -> Part:
     """Embed the images that ``source`` sets apart for testing, or all where it sets none apart, under the
     device and precision of ``config``. The triplets are drawn as those of any test part are; images of
-    classes that have no other image are in none."""
+    classes that have no other image are in none. ``unseen`` says whether none of their classes was trained on."""
     from lightning_fabric import Fabric  # which imports torch's compiler, and that a lot
 
     index = np.flatnonzero(source.is_test if source.is_test.any() else ~source.is_test)
@@ -85,26 +114,54 @@ def embed(net: nn.Module, source: LabelledImages, config: Config) -> Part:
         source.class_names,
         triplets,
         lambda positions: pixels(source.images, index[positions]),
+        roles_of(source, index, config.evaluation),
+        unseen,
     )
 
 
-def measured(part: Part, settings: Evaluation, threshold: float | None) -> Measured:
-    """Everything there is to measure on ``part``."""
-    return measure(
-        part.embeddings,
-        part.labels,
-        part.triplets,
-        part.class_names,
+def measured(part: Part, settings: Evaluation, threshold: float | None, chosen: Values | None = None) -> Measured:
+    """Everything there is to measure on ``part``; ``chosen`` are thresholds of another."""
+    how = How(
         coverage=settings.coverage,
         threshold=threshold,
+        chosen=chosen,
         spread_images=settings.spread_images,
+        most_classes=settings.most_classes,
+        most_images=settings.most_images,
+        resamples=settings.resamples,
+        over_classes=part.unseen,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        progress=measuring,
     )
+    points = np.unique(part.triplets[:, 0]) if settings.points == "anchors" and len(part.triplets) else None
+    return measure(part.embeddings, part.labels, part.triplets, len(part.class_names), how, part.roles, points)
 
 
-def evaluate_part(run: RunDirectory, part: Part, settings: Evaluation, threshold: float | None) -> Measured:
+def roles_of(source: LabelledImages, index: np.ndarray, settings: Evaluation) -> Roles | None:
+    """Who looks for whom among the images at ``index``: as the source says, or everyone for all others.
+
+    Raises:
+        ConfigError: where images of one group are to be passed over and there are no groups.
+    """
+    roles = np.full(len(index), "") if source.roles is None else source.roles[index]
+    if settings.exclude_same_group and source.groups is None:
+        raise ConfigError(
+            "evaluation.exclude_same_group=true: expected data.group, which says what belongs together; found null"
+        )
+    if not settings.exclude_same_group and not (roles != "").any():
+        return None
+    groups = None
+    if settings.exclude_same_group and source.groups is not None:
+        groups = np.unique(source.groups[index], return_inverse=True)[1]
+    return Roles(np.flatnonzero(roles != "gallery"), np.flatnonzero(roles != "query"), groups)
+
+
+def evaluate_part(
+    run: RunDirectory, part: Part, settings: Evaluation, threshold: float | None, chosen: Values | None = None
+) -> Measured:
     """Measure ``part`` and write its arrays."""
     log.info("measuring %s images of %s", f"{len(part.labels):,}", part.name)
-    found = measured(part, settings, threshold)
+    found = measured(part, settings, threshold, chosen)
     run.arrays(
         part.name,
         embeddings=part.embeddings,
@@ -120,14 +177,20 @@ def evaluate_part(run: RunDirectory, part: Part, settings: Evaluation, threshold
             run.arrays(f"gallery_{part.name}", **gallery(part))
         if len(part.triplets):
             run.arrays(f"hardest_{part.name}", **hardest(part))
+        if len(worst(found)):
+            run.arrays(f"failures_{part.name}", **failures(part, found))
     return found
 
 
-def part_entries(part: str, values: Values, epoch: int, threshold: float | None) -> Entries:
-    """What was measured on ``part`` as entries of summary.json, accuracy with its ``threshold``."""
-    prefix = PREFIXES[part]
-    entries = {f"{prefix}/{name}": entry(value, part, epoch, direction(name)) for name, value in values.items()}
-    entries[f"{prefix}/accuracy"]["threshold"] = threshold
+def part_entries(part: Part, values: Values, found: Measured, epoch: int) -> Entries:
+    """``values``, which were ``found`` on ``part`` or before, as entries of summary.json: accuracy with its threshold,
+    and what has an interval with that, and what was drawn for it."""
+    prefix = PREFIXES[part.name]
+    entries = {f"{prefix}/{name}": entry(value, part.name, epoch, direction(name)) for name, value in values.items()}
+    entries[f"{prefix}/accuracy"]["threshold"] = found.threshold
+    for name, interval in found.intervals.items():
+        over = "classes" if part.unseen else "images"
+        entries[f"{prefix}/{name}"] |= {"interval": list(interval), "interval_over": over}
     return entries
 
 
@@ -135,9 +198,14 @@ def said_of(part: Part, found: Measured) -> Iterator[str]:
     """In words, what a table of numbers does not say: the classes nearest to each other, and why values
     are undefined."""
     names = part.class_names
+    if found.counts:
+        counted = (f"{count:,} {what.replace('_', ' ')}" for what, count in found.counts.items() if count)
+        yield f"{part.name}: {', '.join(counted)}"
     if found.confused:
         pairs = (f"{names[pair.one]} and {names[pair.other]} {pair.distance:.3f}" for pair in found.confused)
         yield f"{part.name}: the classes nearest to each other: {', '.join(pairs)}"
+        pairs = (f"{names[pair.one]} and {names[pair.other]} {pair.distance:.3f}" for pair in found.separated)
+        yield f"{part.name}: the classes farthest from each other: {', '.join(pairs)}"
     reasons: dict[str, list[str]] = {}
     for name, value in found.values.items():
         if isinstance(value, Undefined):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-QUERIES, NEIGHBOURS, HARDEST = 10, 8, 6  # shown in the figures
+from siamese.evaluation.measure import Measured, Roles
+
+QUERIES, NEIGHBOURS, HARDEST, FAILURES = 10, 8, 6, 10  # shown in the figures
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Part:
         labels: int64 [N], indices into ``class_names`` [C].
         ids: text [N].
         triplets: positions [T, 3] of anchor, positive and negative.
+        roles: who looks for whom; None is everyone for all others.
+        unseen: whether no class of it was trained on, so that others could have been in their place.
         images: gives the pixels of images by their positions: uint8 [*positions.shape, 3, H, W].
     """
 
@@ -30,6 +34,8 @@ class Part:
     class_names: Sequence[str]
     triplets: np.ndarray
     images: Callable[[np.ndarray], np.ndarray]
+    roles: Roles | None = None
+    unseen: bool = False
 
 
 def gallery(part: Part) -> dict[str, np.ndarray]:
@@ -67,6 +73,34 @@ def hardest(part: Part) -> dict[str, np.ndarray]:
         "labels": part.labels[triplets],
         "ids": part.ids[triplets],
         "distances": distances[chosen],
+    }
+
+
+def worst(found: Measured) -> np.ndarray:
+    """The queries whose nearest image is of another class, as places in ``found.queries``: those first whose own class
+    comes last."""
+    if not found.queries:
+        return np.empty(0, dtype=np.int64)
+    wrong = np.flatnonzero(found.queries["first"] > 1)
+    return wrong[np.argsort(-found.queries["first"][wrong], kind="stable")]
+
+
+def failures(part: Part, found: Measured) -> dict[str, np.ndarray]:
+    """The :func:`worst` queries, at most one of a class while there are others, with the image that is nearest and the
+    first that would have been right."""
+    queries = worst(found)
+    labels = part.labels[found.queries["query"][queries]]
+    again = np.zeros(len(queries), dtype=np.int64)
+    for label in np.unique(labels):
+        again[labels == label] = np.arange((labels == label).sum())
+    chosen = queries[np.argsort(again, kind="stable")[:FAILURES]]
+    places = np.stack([found.queries[which][chosen] for which in ("query", "nearest", "right")], axis=1)
+    return {
+        "images": part.images(places),
+        "labels": part.labels[places],
+        "ids": part.ids[places],
+        "cosines": np.stack([found.queries[f"cosine_{which}"][chosen] for which in ("nearest", "right")], axis=1),
+        "ranks": found.queries["first"][chosen],
     }
 
 

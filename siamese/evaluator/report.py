@@ -15,7 +15,9 @@ from rich.table import Table
 from siamese.config.schema import Config
 from siamese.config.trust import resume_words
 from siamese.config.words import pasteable
+from siamese.errors import RunError
 from siamese.paths import near, shown
+from siamese.runs.bounds import one_line
 from siamese.runs.clock import span
 from siamese.runs.directory import RunDirectory
 
@@ -30,8 +32,8 @@ FILE_ONLY = {"terminal": False}  # of a record that the terminal leaves to train
 
 
 def results_table(summary: Mapping[str, Mapping[str, Any]], checkpoint: str) -> str:
-    """The metrics of ``checkpoint`` on the parts that ``summary`` has, as text of 80 columns; those of single classes
-    are left to summary.json."""
+    """The metrics of ``checkpoint`` on the parts that ``summary`` has, as text of 80 columns; those of single classes,
+    which runs of earlier versions have in summary.json, are left out."""
     shown = [prefix for prefix in PARTS if any(name.startswith(f"{prefix}/") for name in summary)]
     epoch = next(entry["epoch"] for name, entry in summary.items() if name.startswith(f"{shown[-1]}/"))
     table = Table(title=f"{checkpoint} checkpoint, epoch {epoch}", title_justify="left")
@@ -73,18 +75,32 @@ def tell(summary: Mapping[str, Mapping[str, Any]], run: RunDirectory, config: Co
     log.info("  %s %s  # train further", train, pasteable(*further))
 
 
-def draw(source: Path, run: RunDirectory, format: str, also: Callable[[str, Path, Any], None] | None = None) -> int:
-    """Draw every figure that ``source`` holds the numbers of into ``run``; how many there were. Each is
-    handed to ``also`` with its name and its file."""
+def draw(
+    source: Path, run: RunDirectory, format: str, also: Callable[[str, Path, Any], None] | None = None
+) -> tuple[int, list[str]]:
+    """Draw every figure that ``source`` holds the numbers of into ``run``, one by one. Each is handed to ``also`` with
+    its name and its file. One that cannot be drawn costs a line of the log.
+
+    Returns:
+        How many were drawn, and the names of those that could not be.
+    """
     from siamese import figures
 
-    count = 0
-    for name, figure in figures.from_arrays(source):
-        path = run.figure(name, figure, format)
-        if also is not None:
-            also(name, path, figure)
-        count += 1
-    return count
+    count, failed = 0, []
+    for name, make in figures.drawings(source):
+        try:
+            figure = make()
+            path = run.figure(name, figure, format)
+            if also is not None:
+                also(name, path, figure)
+            figure.clear()  # its parts refer to each other, and would stay until they are looked for
+        except Exception as error:  # a picture is never worth a result
+            kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
+            log.warning("figures: %s could not be drawn (%s%s)", name, kind, one_line(error))
+            failed.append(name)
+        else:
+            count += 1
+    return count, failed
 
 
 def _cell(entry: Mapping[str, Any] | None) -> str:

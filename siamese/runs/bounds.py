@@ -6,6 +6,7 @@ Whatever is wrong with a file is one :class:`~siamese.errors.RunError` that name
 from __future__ import annotations
 
 import csv
+import io
 import json
 import stat
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ def parse_csv(text: str, name: object) -> list[dict[str, str]]:
     """
     whole = text[: text.rfind("\n") + 1]
     try:
-        lines = list(csv.reader(whole.split("\n")[:-1]))
+        lines = list(csv.reader(io.StringIO(whole, newline="")))  # a quoted field may have lines of its own
     except csv.Error as error:
         raise RunError(f"{name}: could not be read as CSV ({one_line(error)})") from None
     if not lines or not all(lines[0]) or len({*lines[0]}) < len(lines[0]):

@@ -26,6 +26,8 @@ from siamese.runs.read import holds_a_run, read_manifest, read_metrics
 
 log = logging.getLogger(__name__)
 
+PIXELS = 3000  # of the longer side of a figure
+
 
 class RunDirectory:
     """A claimed directory of one run, and everything that is written into it."""
@@ -146,7 +148,7 @@ class RunDirectory:
         """Write NAME.csv."""
         path = self.path / f"{name}.csv"
         with atomic(path) as file:
-            file.write(_as_csv(rows).encode())
+            file.write(_as_csv(rows).encode(errors="backslashreplace"))  # file names may be no text
         return path
 
     def arrays(self, name: str, **values: Any) -> Path:
@@ -160,18 +162,23 @@ class RunDirectory:
         return path
 
     def figure(self, name: str, figure: Any, format: str = "png") -> Path:
-        """Write figures/NAME.FORMAT, the same bytes for the same matplotlib figure."""
+        """Write figures/NAME.FORMAT, the same bytes for the same matplotlib figure, of at most 3000 pixels a side."""
         import matplotlib
 
         path = self.path / "figures" / f"{name}.{format}"
+        dpi = min(150.0, PIXELS / max(figure.get_size_inches()))
         undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format, {})
         with matplotlib.rc_context({"svg.hashsalt": name}), atomic(path) as file:
-            figure.savefig(file, format=format, dpi=150, metadata=undated)
+            figure.savefig(file, format=format, dpi=dpi, metadata=undated)
         return path
 
     def summary(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write summary.json; the last file of a complete run but for its status."""
+        """Write summary.json; but for figures the last file of a complete run before its status."""
         write_json(self.path / "summary.json", values)
+
+    def evaluation(self, about: Mapping[str, Any]) -> None:
+        """Write evaluation.json, which says what was measured here."""
+        write_json(self.path / "evaluation.json", about)
 
     def name_checkpoint(self, path: Path, name: str) -> None:
         """Let the checkpoint in ``path`` be found as checkpoints/NAME too."""
@@ -208,7 +215,8 @@ def _as_csv(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows:
         return ""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    returns = any("\r" in value for row in rows for value in row.values())  # which Python 3.11 leaves unquoted
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n", quoting=csv.QUOTE_ALL if returns else 0)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

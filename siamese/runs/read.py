@@ -23,6 +23,8 @@ FILES = (
     "status.json",
     "summary.json",
     "metrics.csv",
+    "per_class.csv",
+    "evaluation.json",
     "train.log",
     "arrays/*.npz",
     "checkpoints/*.ckpt",
@@ -213,7 +215,7 @@ def parse_metrics(text: str, name: object) -> list[dict[str, str]]:
             raise RunError(f"{name}: line {number}: epoch {row.get('epoch')} after epoch {before}")
         before = int(row["epoch"])
         for column, value in row.items():
-            if value and not _is_number(value):
+            if value and not is_number(value):
                 raise RunError(
                     f"{name}: line {number}: {column}: expected a number up to {LARGEST:g} in size, found {value!r:.60}"
                 )
@@ -225,7 +227,7 @@ def usable(value: float) -> bool:
     return value == 0 or SMALLEST <= abs(value) <= LARGEST
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
         return abs(float(text)) <= LARGEST
     except ValueError:

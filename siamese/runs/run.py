@@ -19,8 +19,16 @@ from siamese.config.validate import flatten
 from siamese.config.values import check_type
 from siamese.errors import ConfigError, RunError
 from siamese.runs.arrays import read_arrays
-from siamese.runs.read import read_manifest, read_metrics, read_status, read_summary, read_values
+from siamese.runs.read import (
+    read_manifest,
+    read_metrics,
+    read_status,
+    read_summary,
+    read_values,
+)
+from siamese.runs.tables import PER_CLASS, read_per_class
 
+PREFIXES = {"validation": "val"}  # of the names in summary.json, where they are not the part's own
 STALE = 300  # seconds after which a heartbeat is no sign of life
 
 
@@ -43,9 +51,33 @@ class Run:
         return self.path.name
 
     def metric(self, name: str) -> float | None:
-        """The value of a metric in summary.json; None where it has none."""
-        value = self.summary.get(name, {}).get("value")
+        """The value of a metric in summary.json, or of one class in per_class.csv; None where it has none."""
+        value = self.summary[name].get("value") if name in self.summary else self.of_classes.get(name)
         return None if value is None else float(value)
+
+    @property
+    def of_classes(self) -> dict[str, float]:
+        """What per_class.csv holds, as ``test/ellipse_area/CLASS``; nothing where it cannot be read, for the reason
+        in :attr:`classes_unread`."""
+        return self._per_class[0]
+
+    @property
+    def classes_unread(self) -> str | None:
+        """Why per_class.csv is there and cannot be read."""
+        return self._per_class[1]
+
+    @cached_property
+    def _per_class(self) -> tuple[dict[str, float], str | None]:
+        try:
+            rows = read_per_class(self.path)
+        except RunError as error:
+            return {}, relative(error, self.path)
+        return {
+            f"{PREFIXES.get(row['part'], row['part'])}/{column}/{row['class']}": float(value)
+            for row in rows
+            for column, value in row.items()
+            if column not in PER_CLASS and value
+        }, None
 
     @property
     def rows(self) -> list[dict[str, str]]:

@@ -6,34 +6,31 @@ flattened configuration, and at the end the summary, the figures and the embeddi
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from hydra.utils import get_object
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from siamese.config.schema import Config
-from siamese.config.validate import flatten, to_dict
 from siamese.data.images import Images
-from siamese.errors import RunError
-from siamese.runs.arrays import read_arrays
 from siamese.runs.directory import RunDirectory
 from siamese.runs.read import read_manifest
 
+log = logging.getLogger(__name__)
+
 Scalars = Mapping[str, Any]
+Rows = Sequence[Mapping[str, str]]
 
 
 class RunLogger(Logger):
@@ -54,6 +51,9 @@ class RunLogger(Logger):
     def log_embeddings(self, part: str, embeddings: Tensor, names: list[str], images: Images, step: int) -> None:
         """Log [N, D] embeddings with their class names and images, uint8 [N, 3, H, W]; by default, don't."""
 
+    def log_classes(self, path: Path, rows: Rows, step: int) -> None:
+        """Log what was measured of single classes, the ``rows`` of per_class.csv in ``path``; by default, don't."""
+
     def close(self, status: str) -> None:
         """End the run with ``status``, success or failed."""
         self.finalize(status)
@@ -63,6 +63,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
     """Event files in RUN/tensorboard: scalars, figures, hyper-parameters, and the embedding projector."""
 
     needs, extra = ("tensorboard",), "tensorboard"
+    LINES = 1000  # rows of a table, which TensorBoard shows as text
     IMAGES, SPRITE = 5000, 8192  # images in the projector, and the pixels that TensorBoard shows of them
     MEASURES = ("val/auc", "test/auc")  # shown beside the hyper-parameters
 
@@ -99,6 +100,9 @@ class TensorBoard(RunLogger, TensorBoardLogger):
         size = min(max(pictures.shape[2:]), self.SPRITE // math.ceil(math.sqrt(len(shown))))
         pictures = interpolate(pictures, size=(size, size), mode="area")
         self.experiment.add_embedding(embeddings[shown], [names[i] for i in shown], pictures, step, part)
+
+    def log_classes(self, path: Path, rows: Rows, step: int) -> None:
+        self.experiment.add_text("per_class", as_markdown(rows, self.LINES), step)
 
     def close(self, status: str) -> None:
         if status == "success":
@@ -163,6 +167,9 @@ class MLflow(RunLogger, MLFlowLogger):
     def log_figure(self, name: str, path: Path, figure: Figure) -> None:
         self.experiment.log_artifact(self.run_id, str(path), "figures")
 
+    def log_classes(self, path: Path, rows: Rows, step: int) -> None:
+        self.experiment.log_artifact(self.run_id, str(path))
+
 
 class WandB(RunLogger, WandbLogger):
     """A Weights & Biases run: configuration, history and pictures; offline in RUN/wandb, for ``wandb sync``.
@@ -193,6 +200,11 @@ class WandB(RunLogger, WandbLogger):
     def log_figure(self, name: str, path: Path, figure: Figure) -> None:
         self.log_image(f"figures/{name}", [_pixels(figure)])
 
+    def log_classes(self, path: Path, rows: Rows, step: int) -> None:
+        words = ("part", "class")
+        data = [[value if column in words else float(value or "nan") for column, value in row.items()] for row in rows]
+        self.log_table("per_class", list(rows[0]), data)
+
     def close(self, status: str) -> None:
         self.finalize(status)
         if self._experiment is not None:
@@ -200,69 +212,16 @@ class WandB(RunLogger, WandbLogger):
             self._experiment = None
 
 
-class Logs:
-    """The logger that a configuration names, or none, from the beginning of a run to its end."""
+def as_markdown(rows: Rows, most: int) -> str:
+    """``rows`` as a table, the first ``most`` of them, and how many more there are."""
 
-    def __init__(self, config: Config, run: RunDirectory) -> None:
-        self._config, self._run = config, run
-        self.logger: Logger | None = None
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
-    def __enter__(self) -> Logs:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        status = "failed" if error else "success"
-        if isinstance(self.logger, RunLogger):
-            self.logger.close(status)
-        elif self.logger is not None:
-            self.logger.finalize(status)
-
-    def open(self) -> Logger | None:
-        """Begin to log, or go on with it; the directory has its manifest by then.
-
-        Raises:
-            RunError: when the logger cannot be opened: no such server, no account, no permission.
-        """
-        node = self._config.logger
-        if not node.get("_target_"):
-            return None
-        target = get_object(node["_target_"])
-        bound = {"run": self._run} if "run" in inspect.signature(target).parameters else {}
-        try:
-            self.logger = target(**{k: v for k, v in node.items() if k != "_target_"}, **bound)
-            parameters = flatten(to_dict(self._config))  # lists as text: Lightning drops an empty one
-            self.logger.log_hyperparams(
-                {k: str(v) if isinstance(v, (list, dict)) else v for k, v in parameters.items()}
-            )
-        except Exception as error:  # whatever a library raises for a server that is not there
-            reason = " ".join(str(error).split())[:200]
-            raise RunError(
-                f"logger: {node['_target_']} could not be opened ({type(error).__name__}: {reason})"
-            ) from error
-        return self.logger
-
-    def figure(self, name: str, path: Path, figure: Figure) -> None:
-        if isinstance(self.logger, RunLogger):
-            self.logger.log_figure(name, path, figure)
-
-    def conclude(self, summary: Mapping[str, Mapping[str, Any]], images: Images) -> None:
-        """Log the summary, at the step of its checkpoint, and the test embeddings.
-
-        Args:
-            summary: of summary.json; ``val/NAME`` is logged as ``best/val/NAME``.
-            images: uint8 [N, 3, H, W], of the test part.
-        """
-        if self.logger is None:
-            return
-        measured = {k: v for k, v in summary.items() if k.startswith(("val/", "test/")) and v["value"] is not None}
-        steps = {int(row["epoch"]): int(row.get("step") or 0) for row in self._run.history()}
-        step = max((steps.get(entry["epoch"], 0) for entry in measured.values()), default=0)
-        scalars = {k if k.startswith("test/") else f"best/{k}": entry["value"] for k, entry in measured.items()}
-        self.logger.log_metrics(scalars, step)
-        if isinstance(self.logger, RunLogger):
-            test = read_arrays(self._run.path / "arrays" / "test.npz", "embeddings", "labels", "class_names")
-            names = [str(test["class_names"][label]) if label >= 0 else "" for label in test["labels"]]
-            self.logger.log_embeddings("test", torch.from_numpy(test["embeddings"]), names, images, step)
+    lines = [line(rows[0]), line("---" for _ in rows[0]), *(line(row.values()) for row in rows[:most])]
+    if len(rows) > most:
+        lines += ["", f"and {len(rows) - most:,} more in per_class.csv"]
+    return "\n".join(lines)
 
 
 def as_tag(metric: str) -> str:
@@ -275,4 +234,6 @@ def _pixels(figure: Figure) -> np.ndarray:
     """The figure as uint8 [H, W, 3]."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    FigureCanvasBase(figure)  # and not the other one, whose pixels would stay with the figure
+    return pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -12,7 +13,7 @@ from siamese.config.schema import Evaluation
 from siamese.data import SiameseData
 from siamese.data.images import pixels
 from siamese.evaluation.names import Values, defined, direction
-from siamese.evaluator.measured import PREFIXES, Entries, entry, measured
+from siamese.evaluator.measured import PREFIXES, Entries, entry, measured, roles_of
 from siamese.evaluator.part import Part
 from siamese.runs.directory import RunDirectory
 from siamese.training.module import SiameseModule
@@ -21,31 +22,38 @@ SHOWN = 5  # pairs of one class, and as many of two
 
 
 def embedded_parts(
-    module: SiameseModule, data: SiameseData, trainer: pl.Trainer, parts: Iterable[str] = PREFIXES
+    module: SiameseModule,
+    data: SiameseData,
+    trainer: pl.Trainer,
+    settings: Evaluation,
+    parts: Iterable[str] = PREFIXES,
 ) -> Iterator[tuple[Part, Values]]:
     """Each of ``parts``, embedded when it is asked for, with the losses and all else that ``module`` measures on it."""
     for name in parts:
         test = trainer.validate if name == "validation" else trainer.test
         test(module, datamodule=data, verbose=False)
-        yield embedded(module, data, name), dict(module.measured)
+        yield embedded(module, data, name, settings), dict(module.measured)
 
 
-def embedded(module: SiameseModule, data: SiameseData, name: str) -> Part:
+def embedded(module: SiameseModule, data: SiameseData, name: str, settings: Evaluation) -> Part:
     """The part ``name`` of ``data``, that ``module`` has just embedded."""
     index = data.parts[name]
+    labels = data.source.labels.numpy()[index]
     return Part(
         name,
         module.embeddings.numpy(),
-        data.source.labels.numpy()[index],
+        labels,
         data.source.ids[index],
         data.source.class_names,
         np.searchsorted(index, data.triplets[name]),
         lambda positions: pixels(data.source.images, index[positions]),
+        roles_of(data.source, index, settings),
+        not np.isin(labels[labels >= 0], data.source.labels.numpy()[data.parts["train"]]).any(),
     )
 
 
 class EveryEpochs(pl.Callback):
-    """Measures everything but single classes on the validation images every ``settings.every`` epochs,
+    """Measures everything on the validation images every ``settings.every`` epochs,
     before training too. It comes before the callback that records what the module has measured."""
 
     def __init__(self, settings: Evaluation) -> None:
@@ -57,9 +65,10 @@ class EveryEpochs(pl.Callback):
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
         if trainer.state.fn != "fit" or epoch % self.settings.every:
             return
-        part = embedded(pl_module, pl_module.data, "validation")
-        found = defined(measured(part, self.settings, self.settings.distance_threshold).values)
-        more = {name: value for name, value in found.items() if name not in pl_module.measured and "/" not in name}
+        part = embedded(pl_module, pl_module.data, "validation", self.settings)
+        settings = dataclasses.replace(self.settings, resamples=0)
+        found = defined(measured(part, settings, settings.distance_threshold).values)
+        more = {name: value for name, value in found.items() if name not in pl_module.measured}
         pl_module.measured |= more
         for logger in trainer.loggers:
             logger.log_metrics({f"val/{name}": value for name, value in more.items()}, trainer.global_step)

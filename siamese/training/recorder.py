@@ -119,6 +119,9 @@ class Recorder(pl.Callback):
         last = self.run.checkpoints / "last.ckpt"
         return "checkpoints/last.ckpt holds the last good state" if last.exists() else "there is no checkpoint yet"
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.loggers = []  # Lightning would end them: Logs does, when all is logged, and at no cost to the run
+
     # -- validation ----------------------------------------------------------------------------
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

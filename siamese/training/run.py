@@ -28,7 +28,7 @@ from siamese.runs.locks import release
 from siamese.training.accumulation import statement
 from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten, split_data
 from siamese.training.check import Command, checked
-from siamese.training.loggers import Logs
+from siamese.training.logs import Logs
 from siamese.training.module import SiameseModule
 from siamese.training.parts import embedded_parts, evaluate_pairs
 from siamese.training.preflight import check_same_data, preflight_with_images
@@ -100,21 +100,21 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
 def _conclude(
     config: Config, run: RunDirectory, module: SiameseModule, data: SiameseData, recorder: Recorder, logs: Logs
 ) -> None:
-    """Measure the best checkpoint, draw what there is to see, and say what it is worth."""
+    """Measure the best checkpoint, write what it is worth, draw and log what there is to see, and say so."""
     run.status("running")
     epoch = restore(module, run.checkpoints / "best.ckpt", run_id=run.run_id)
     trainer = make_trainer(config, run.path, [])
-    summary, notes = evaluate(run, embedded_parts(module, data, trainer), config.evaluation, epoch)
+    summary, notes = evaluate(run, embedded_parts(module, data, trainer, config.evaluation), config.evaluation, epoch)
     if data.kind.verifies_pairs:
         found, said = evaluate_pairs(run, module, data, trainer, epoch)
         summary, notes = summary | found, notes + said
     if recorder.collapsed is not None:
         summary["val/collapsed"] = entry(1.0, "validation", recorder.collapsed, "min")
     summary |= _training_entries(run, module.objective)
+    run.summary(summary)  # before all that a result does not need
     measure_samples(run, module)
     if config.figures.draw:
         draw(run.path, run, config.figures.format, logs.figure)
-    run.summary(summary)
     logs.conclude(summary, Chosen(data.source.images, data.parts["test"]))
     tell(summary, run, config, notes)
 

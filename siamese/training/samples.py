@@ -7,20 +7,24 @@ import torch
 
 from siamese.data import SiameseData
 from siamese.data.images import pixels
+from siamese.figures.excerpt import largest
 from siamese.runs.arrays import read_arrays
 from siamese.runs.directory import RunDirectory
 from siamese.training.module import SiameseModule
 
 
 def show_samples(run: RunDirectory, data: SiameseData) -> None:
-    """Show what is trained on, before it is: five images a class, where there are classes, and five triplets."""
+    """Show what is trained on, before it is: five images a class, of the largest of many classes, where there are
+    classes, and five triplets."""
     source, train = data.source, data.parts["train"]
     if not source.class_names:
         return
     labels = source.labels.numpy()
+    counts = np.bincount(labels[train][labels[train] >= 0], minlength=len(source.class_names))
+    shown = np.concatenate([train[labels[train] == label][:5] for label in largest(counts).labels])
     names = np.array(source.class_names)
-    shown = np.concatenate([train[labels[train] == label][:5] for label in range(len(names))])
     arrays = {"images": pixels(source.images, shown), "labels": labels[shown], "class_names": names}
+    arrays["class_counts"] = counts
     if data.kind.has_roles:
         triplets = data.epoch(0).items[:5].numpy()
         arrays |= {

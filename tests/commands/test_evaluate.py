@@ -85,7 +85,29 @@ def test_a_run_ends_with_every_measure_of_what_its_arrays_hold(finished: Path) -
             assert all(np.array_equal(stored[key], values[key], equal_nan=True) for key in values), name
     assert found["val/tar_at_far_1e-3"]["value"] is None
     assert {"test/triplet", "test/loss", "train/loss"} <= set(found)
-    assert found["test/ellipse_area/7"]["direction"] is None
+    assert found["test/ellipse_area_median"]["direction"] is None
+
+
+def per_class(run: Path) -> list[dict[str, str]]:
+    with open(run / "per_class.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_class_has_its_row_in_a_table(finished: Path) -> None:
+    rows = per_class(finished)
+    assert list(rows[0])[:3] == ["part", "class", "images"]
+    for part, of_part in (("validation", rows[:10]), ("test", rows[10:])):
+        stored, projected = arrays(finished, part), arrays(finished, f"projection_{part}")
+        assert [(row["part"], row["class"]) for row in of_part] == [(part, str(name)) for name in stored["class_names"]]
+        assert [int(row["images"]) for row in of_part] == np.bincount(stored["labels"], minlength=10).tolist()
+        for area in ("ellipse_area", "normalised_area", "legacy_area"):
+            assert [float(row[area] or "nan") for row in of_part] == pytest.approx(
+                projected[f"{area}s"].tolist(), nan_ok=True
+            )
+        assert float(projected["coverage"]) == 0.5
+    found = summary(finished)
+    assert np.median([float(row["ellipse_area"]) for row in rows[10:]]) == found["test/ellipse_area_median"]["value"]
+    assert not [name for name in found if name.count("/") > 1]
 
 
 def test_every_kth_epoch_everything_is_measured(finished: Path) -> None:
@@ -98,7 +120,6 @@ def test_every_kth_epoch_everything_is_measured(finished: Path) -> None:
     for name in ("recall_at_1", "nmi", "effective_rank", "accuracy", "ellipse_area_mean"):
         if best[f"val/{name}"]:
             assert float(best[f"val/{name}"]) == pytest.approx(found[f"val/{name}"]["value"], abs=1e-9)
-    assert not any("ellipse_area/" in column for column in rows[0])
     assert not any(column.startswith("test/") for column in rows[0])
 
 
@@ -182,17 +203,99 @@ def test_another_checkpoint_goes_beside_the_best_ones_results(cli: Cli, run: Pat
     assert found["test/auc"]["epoch"] == 2
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert not (run / "evaluations" / "last" / "arrays" / "validation.npz").exists()
+    about = evaluation(run / "evaluations" / "last")
+    assert (about["checkpoint"], about["epoch"], about["data"]) == ("last", 2, "digits")
+    assert {row["part"] for row in per_class(run / "evaluations" / "last")} == {"test"}
+    done = cli(SCRIPT, run, "--checkpoint", "last.ckpt", "--split", "validation")
+    assert f"evaluations/last: measured before, at {about['time']}; measured again in its place" in done.stdout
+    both = summary(run / "evaluations" / "last")
+    assert both == both | found
+    sizes = {part: len(arrays(run / "evaluations" / "last", part)["labels"]) for part in ("test", "validation")}
+    about = evaluation(run / "evaluations" / "last")
+    assert (about["split"], about["images"], about["classes"]) == (sizes, sum(sizes.values()), 10)
+    assert {row["part"] for row in per_class(run / "evaluations" / "last")} == {"test", "validation"}
+    assert [path.name for path in (run / "evaluations").iterdir()] == ["last"]
     assert last["epoch"] == 1
+
+
+def evaluation(folder: Path) -> dict:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_no_evaluation_takes_the_place_of_another(cli: Cli, run: Path, tmp_path: Path) -> None:
+    words = ("--data", "image_folder", "--root")
+    roots = [tmp_path / name / "test" for name in ("one", "two")]
+    for seed, root in enumerate(roots):
+        write_folder(root, {"dog": 5 + seed, "fox": 5}, size=(8, 8), seed=seed)
+        cli(SCRIPT, run, *words, root, XDG_CACHE_HOME=str(tmp_path))
+    folders = sorted((run / "evaluations").iterdir(), key=lambda folder: len(folder.name))
+    one, two = map(evaluation, folders)
+    assert [folder.name for folder in folders] == [
+        "best_image_folder_test",
+        f"best_image_folder_test_{two['fingerprint'][:8]}",
+    ]
+    assert [(about["root"], about["images"], about["classes"]) for about in (one, two)] == [
+        (str(roots[0]), 10, 2),
+        (str(roots[1]), 11, 2),
+    ]
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert {about["run_id"] for about in (one, two)} == {manifest["run_id"]}
+    assert {entry["epoch"] for entry in summary(folders[0]).values()} == {one["epoch"]}
+    before = [digests(folder) for folder in folders]
+    (folders[1] / "summary.json").unlink()
+    done = cli(SCRIPT, run, *words, roots[1], XDG_CACHE_HOME=str(tmp_path))  # the same again, in its place
+    assert f"{folders[1]}: measured before" in done.stdout
+    (folders[0] / "evaluation.json").unlink()  # as an earlier version left it: nobody knows what of
+    cli(SCRIPT, run, *words, roots[0], XDG_CACHE_HOME=str(tmp_path))
+    assert len(list((run / "evaluations").iterdir())) == 3
+    for folder, was in zip(folders, before, strict=True):
+        assert {**digests(folder), "evaluation.json": ""} == {**was, "evaluation.json": ""}  # which has the time
+
+
+def test_a_folder_that_holds_another_evaluation_is_refused(cli: Cli, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cli(SCRIPT, run, "--checkpoint", "last", "--split", "test", "--out", out)
+    before, own = digests(out), digests(run)
+    said = f"error: --out {out}: already holds the evaluation of last digits; choose another directory\n"
+    for words, expected in (
+        (["--out", out], said),
+        (["--checkpoint", "last", "--out", run], f"error: --out {run}: holds the run's own results; choose another"),
+    ):
+        done = cli(SCRIPT, run, *words, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith(expected)
+        assert done.stderr.count("\n") == 1
+    assert (digests(out), digests(run)) == (before, own)
+    (out / "evaluation.json").write_text('{"data": "digits"}')
+    done = cli(SCRIPT, run, "--out", out, check=False)
+    assert (done.returncode, done.stderr) == (1, f"error: {out}/evaluation.json: has no root\n")
+
+
+def test_a_damaged_array_costs_its_figure(cli: Cli, run: Path) -> None:
+    for path in [*(run / "arrays").glob("*_validation.npz"), run / "metrics.csv"]:  # what is quick to draw
+        path.unlink()
+    expected = {path.name for path in (run / "figures").glob("*_test.*")} | {"roc.png", "spectrum.png"}
+    (run / "arrays" / "samples.npz").write_bytes(b"torn")
+    shutil.rmtree(run / "figures")
+    done = cli(SCRIPT, run, "--split", "test")
+    assert "figures: samples could not be drawn (" in done.stdout
+    assert {path.name for path in (run / "figures").iterdir()} == expected
+    alone = cli(SCRIPT, run, "--figures-only", check=False)
+    assert alone.returncode == 1
+    assert alone.stderr.startswith(f"error: samples could not be drawn; {len(expected)} figures are in ")
+    assert alone.stderr.count("\n") == 1
 
 
 def test_one_part_alone_keeps_the_others_results_and_their_threshold(cli: Cli, run: Path) -> None:
     before = summary(run)
+    table = per_class(run)
     spoilt = {**before, "test/auc": {**before["test/auc"], "value": 0.0}}
     (run / "summary.json").write_text(json.dumps(spoilt))
     status = json.loads((run / "status.json").read_text())
     (run / "status.json").write_text(json.dumps({**status, "state": "interrupted"}))
     done = cli(SCRIPT, run, "--split", "test")
     assert summary(run) == before
+    assert per_class(run) == table
     assert "the run is interrupted, not completed" in done.stdout
     assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
     assert "validation  " not in done.stdout.partition("┡")[0]

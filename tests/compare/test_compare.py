@@ -501,3 +501,45 @@ def test_two_hundred_runs_are_read_once(tmp_path):
     read = [name for name in OPENED if name.startswith(str(tmp_path))]
     assert len(set(read)) == 200 * 4  # its configuration, manifest, status and summary
     assert len(read) <= 200 * 5
+
+
+# -- single classes --------------------------------------------------------------------------------
+
+
+def with_classes(root: Path) -> Path:
+    for rate in (0.1, 0.2):
+        for seed in range(3):
+            metrics = {"test/auc": 0.9, "test/ellipse_area_mean": 1.0}
+            run = write_run(root / f"{rate}_{seed}", {"optimizer.lr": rate, "seed": seed}, metrics)
+            places = [(part, name) for part in ("validation", "test") for name in ("a/b", "dog")]
+            rows = "".join(f"{part},{name},5,{rate + seed}\n" for part, name in places)
+            (run / "per_class.csv").write_text(f"part,class,images,ellipse_area\n{rows}test,odd,1,\n")
+    return root
+
+
+def test_values_of_single_classes_are_read_from_their_table(tmp_path: Path) -> None:
+    root = with_classes(tmp_path / "runs")
+    c = compare([root], Options(metrics=("test/ellipse_area/*",)))
+    assert [metric.name for metric in c.metrics] == ["test/ellipse_area/a/b", "test/ellipse_area/dog"]
+    assert [list(c.cells[group.number, "test/ellipse_area/a/b"].values.values()) for group in c.groups] == [
+        [0.1, 1.1, 2.1],
+        [0.2, 1.2, 2.2],
+    ]
+    assert all(metric.margin is not None for metric in c.metrics)
+    every = compare([root], Options(metrics=("test/*",))).metrics
+    assert [metric.name for metric in every] == ["test/auc", "test/ellipse_area_mean"]
+    (root / "0.1_0" / "per_class.csv").write_text("part,class,images\ntest,dog,many\n")
+    (warning,) = compare([root], Options(metrics=("val/ellipse_area/dog",))).warnings
+    why = "per_class.csv: row 2: images: expected a number, found 'many'"
+    assert warning == f"val/ellipse_area/dog: 1 of 6 runs have no value ({why})"
+    with pytest.raises(ConfigError, match="no run has such a metric"):
+        compare([root], Options(metrics=("test/ellipse_area/cat",)))
+
+
+def test_runs_of_earlier_versions_have_values_of_classes_in_their_summary(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {}, {"test/auc": 0.9, "test/ellipse_area/dog": 0.25})
+    (cell,) = compare([run], Options(metrics=("test/ellipse_area/*",))).cells.values()
+    assert cell.mean == 0.25
+    found = read_run(run)
+    assert isinstance(found, Run)
+    assert found.metric("test/ellipse_area/dog") == 0.25

@@ -416,6 +416,16 @@ def test_normalised_areas_are_those_of_normalised_points() -> None:
     assert found.per_class["legacy_area"] == pytest.approx(4 * np.array(direct))
     widths, heights = (found.arrays["projection"][name] for name in ("widths", "heights"))
     assert found.values["ellipse_area_mean"] == pytest.approx((np.pi * widths * heights / 4).mean())
+    assert found.values["ellipse_area_median"] == pytest.approx(np.median(np.pi * widths * heights / 4))
+
+
+def test_a_class_of_few_images_has_no_area_and_the_others_keep_theirs() -> None:
+    z, labels = clusters(90, 6, 3, 17)
+    few = labels.copy()
+    few[np.flatnonzero(labels == 1)[2:]] = 0
+    found = measure(z, few, triplets_of(few), 3).per_class
+    areas = [found[name] for name in ("ellipse_area", "normalised_area", "legacy_area")]
+    assert all(np.isfinite(of).tolist() == [True, False, True] for of in areas)
 
 
 # -- learners ------------------------------------------------------------------------------------

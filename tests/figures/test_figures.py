@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -17,9 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.text import Text
+from PIL import Image
+from support.processes import ROOT
 
 from siamese import figures
 from siamese.errors import RunError
+from siamese.evaluator.report import draw
 from siamese.figures.style import class_style
 from siamese.palette import OTHER, SAME
 from siamese.runs.directory import RunDirectory
@@ -63,12 +69,13 @@ def write_arrays(run: Path, classes: int, parts: Sequence[str] = ("validation", 
         save(f"roc_{part}", fpr=[0, 0, 0.004, 0.1, 1], tpr=[0, 0.2, 0.5, 0.9, 1])
         save(f"spectrum_{part}", singular_values=[4.0, 2.0, 1.0, 0.0])
         save(f"histogram_{part}", edges=[-1, 0, 0.5, 1], positive=[1, 2, 5], negative=[6, 2, 0])
-        save(f"distances_{part}", matrix=random.uniform(0, 1.5, (classes, classes)))
+        if classes <= 1000:  # beyond, an evaluation leaves the nearest classes
+            save(f"distances_{part}", matrix=random.uniform(0, 1.5, (classes, classes)))
         save(
             f"projection_{part}",
             points=points,
             explained_variance_ratio=[0.5, 0.25],
-            centres=[points[labels == c].mean(0) for c in range(classes)],
+            centres=points.reshape(classes, 12, 2).mean(1),
             widths=np.full(classes, 1.2),
             heights=np.full(classes, 0.7),
             angles=np.linspace(0, np.pi, classes),
@@ -214,6 +221,14 @@ def test_loss_curves_show_total_and_terms_of_both_splits() -> None:
     assert len(figures.loss_curves(rows, ["loss", "a"]).axes) == 1  # a lone term is the loss
 
 
+def test_how_many_embeddings_the_loss_saw_is_no_loss(tmp_path: Path) -> None:
+    rows = "epoch,train/loss,train/a,train/b,train/embeddings,val/loss,val/a,val/b\n0,,,,,2,1,1\n1,2,1,1,192,2,1,1\n"
+    (tmp_path / "metrics.csv").write_text(rows)
+    found = dict(figures.from_arrays(tmp_path))
+    assert list(found) == ["loss_curves"]
+    assert [axis.get_title() for axis in found["loss_curves"].axes] == ["total loss", "a", "b"]
+
+
 def test_metric_curves_gather_relatives_and_leave_losses_out() -> None:
     rows = [
         {"epoch": "0", "val/loss": "1", "train/loss": "", "val/auc": "0.5", "val/knn_1": "0.1", "val/knn_5": ""},
@@ -252,6 +267,62 @@ def test_the_distance_matrix_writes_every_cell_where_they_can_be_read() -> None:
     assert [label.get_text() for label in axis.get_yticklabels()] == ["cat", "dog"]
     many = figures.distance_matrix(np.ones((40, 40)), [str(i) for i in range(40)], "test").axes[0]
     assert not many.texts
+    assert len(many.get_yticks()) == 40
+
+
+@pytest.mark.parametrize(("low", "high", "says"), [(0.03, 0.05, True), (0.0, 0.3, False), (0.2, 1.6, False)])
+def test_the_colours_of_distances_begin_at_0_and_near_collapse_is_said(low: float, high: float, says: bool) -> None:
+    matrix = np.random.default_rng(0).uniform(low, high, (6, 6))
+    axis = figures.distance_matrix(matrix, list("abcdef"), "test").axes[0]
+    assert axis.images[0].get_clim() == (0, max(0.5, matrix.max()))
+    assert (f"nearly collapsed: none is farther than {matrix.max():.3f}" in axis.get_title()) == says
+    colours = axis.images[0].cmap(axis.images[0].norm(matrix))[..., :3]
+    assert (
+        np.ptp(colours, axis=(0, 1)).max() < 0.1
+    ) == says  # the differences of a collapse are not made to look large
+
+
+def nearest_pairs(matrix: np.ndarray) -> list[tuple[int, int]]:
+    return sorted(combinations(range(len(matrix)), 2), key=lambda pair: float(matrix[pair]))
+
+
+def apart(classes: int, seed: int = 0) -> np.ndarray:
+    """Distances [C, C] between so many classes."""
+    z = np.random.default_rng(seed).normal(size=(classes, 8))
+    return np.linalg.norm(z[:, None] - z[None], axis=2) / 8
+
+
+def test_of_many_classes_the_matrix_shows_the_most_confused() -> None:
+    matrix = apart(60)
+    matrix[7], matrix[:, 7] = np.nan, np.nan  # no image of it is in this part
+    names = [f"class {i}" for i in range(60)]
+    axis = figures.distance_matrix(matrix, names, "test").axes[0]
+    expected: dict[int, None] = {}
+    for one, other in nearest_pairs(np.where(np.isnan(matrix), np.inf, matrix)):
+        if len(expected) >= 24:
+            break
+        expected |= {one: None, other: None}
+    shown = [names.index(label.get_text()) for label in axis.get_yticklabels()]
+    assert shown == sorted(expected)
+    assert np.array_equal(axis.images[0].get_array(), matrix[np.ix_(shown, shown)])
+    assert axis.get_title().endswith("24 of 59 classes, the most confused")
+    markers = {line.get_xdata()[0]: line.get_marker() for line in axis.lines if line.get_ydata()[0] == 0}
+    assert [markers[place] for place in range(24)] == [class_style(label, 1)["marker"] for label in shown]
+
+
+@pytest.mark.parametrize("classes", [3, 60])
+def test_too_many_classes_for_a_matrix_are_the_pairs_nearest_to_each_other(classes: int) -> None:
+    matrix = apart(classes)
+    np.fill_diagonal(matrix, np.inf)
+    nearest = np.argsort(matrix, axis=1)[:, :10]
+    distances = np.take_along_axis(matrix, nearest, 1)
+    distances[~np.isfinite(distances)] = np.nan
+    axis = figures.nearest_classes(nearest, distances, [str(i) for i in range(classes)], "test").axes[0]
+    expected = nearest_pairs(matrix)[:24]
+    assert [label.get_text() for label in axis.get_yticklabels()] == [f"{a}  –  {b}" for a, b in expected]
+    assert axis.lines[0].get_xdata().tolist() == pytest.approx([matrix[pair] for pair in expected])
+    assert axis.get_xlim()[0] == 0
+    assert axis.get_title().endswith(f"the {len(expected)} nearest pairs of {classes} classes")
 
 
 @pytest.mark.parametrize("normalised", [False, True])
@@ -285,6 +356,59 @@ def test_the_projection_has_every_point_and_ellipses_where_their_points_are(norm
     assert axis.get_xlabel() == "PC 1 (75% of the variance)"
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("angle", [0.0, 0.7, 2.5, -1.2])
+def test_ellipses_are_inside_the_axes_and_say_what_they_hold(normalised: bool, angle: float) -> None:
+    points = np.random.default_rng(0).uniform(-1, 1, (40, 2)) * (1, 0.2)
+    ellipses = {
+        "centres": np.array([[0.8, 0.1], [np.nan] * 2]),
+        "widths": np.array([5.0, np.nan]),
+        "heights": np.array([0.5, np.nan]),
+        "angles": np.array([angle, np.nan]),
+    }
+    figure = figures.projection(
+        points,
+        np.zeros(40, int),
+        ["a", "b"],
+        ellipses,
+        np.array([0.5, 0.25]),
+        "test",
+        normalised=normalised,
+        coverage=0.5,
+    )
+    FigureCanvasAgg(figure).draw()
+    axis = figure.axes[0]
+    (outline,) = axis.patches
+    inner, box = outline.get_window_extent(), axis.get_window_extent()
+    assert box.x0 < inner.x0 < inner.x1 < box.x1
+    assert box.y0 < inner.y0 < inner.y1 < box.y1
+    assert 0 < outline.get_facecolor()[3] < 0.2  # what is under it stays seen
+    assert axis.get_title().endswith("each ellipse holds 50 % of its class")
+
+
+def test_the_projection_of_many_classes_tells_some_apart_and_shows_all_points() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(50), np.arange(50) + 1)  # class 49 is the largest
+    points = random.normal(size=(len(labels), 2))
+    none = np.full(50, np.nan)
+    ellipses = {"centres": np.full((50, 2), np.nan), "widths": none, "heights": none, "angles": none}
+    names = [f"c{i}" for i in range(50)]
+    figure = figures.projection(points, labels, names, ellipses, np.array([0.5, 0.25]), "test")
+    axis, (legend,) = figure.axes[0], figure.legends
+    assert axis.get_title().endswith("24 of 50 classes, the largest")
+    assert [text.get_text() for text in legend.get_texts()] == [*names[26:], "other classes"]
+    drawn = np.concatenate([line.get_xydata() for line in axis.lines])
+    assert sorted(map(tuple, drawn)) == sorted(map(tuple, points))
+
+
+def test_names_of_classes_without_an_image_are_not_in_the_key() -> None:
+    none = np.full(3, np.nan)
+    ellipses = {"centres": np.full((3, 2), np.nan), "widths": none, "heights": none, "angles": none}
+    points = np.random.default_rng(0).normal(size=(6, 2))
+    figure = figures.projection(points, np.array([0, 2] * 3), list("abc"), ellipses, np.array([0.5, 0.25]), "test")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "c"]
+
+
 def test_the_spectrum_is_sorted_and_relative() -> None:
     figure = figures.spectrum({"validation": np.array([1.0, 4.0, 2.0]), "test": np.zeros(3)})
     assert lines(figure, 0) == {"validation": ([1, 2, 3], [1.0, 0.5, 0.25]), "test": ([1, 2, 3], [0.0, 0.0, 0.0])}
@@ -315,6 +439,17 @@ def test_sample_grid_puts_images_in_the_line_of_their_class() -> None:
     for top, _, value in shown:
         name = ["zero", "one", "zero", "two", "two", "two", "zero"][value]
         assert top < lines_of[name] < top + 0.75
+
+
+def test_the_samples_of_many_classes_are_those_of_the_largest() -> None:
+    counts = np.array([3] * 30 + [0] + [5] * 29)
+    labels = np.repeat(np.arange(60), np.minimum(counts, 2))
+    images = np.zeros((len(labels), 3, 4, 4), np.uint8)
+    names = [f"c{i}" for i in range(60)]
+    axis = figures.sample_grid(images, labels, names, counts).axes[0]
+    words = [text.get_text() for text in axis.texts]
+    assert words == ["24 of 59 classes, the largest", *names[31:55]]
+    assert len(axis.images) == 48
 
 
 def test_triplets_have_their_distances_under_them() -> None:
@@ -398,3 +533,108 @@ def test_damaged_arrays_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "arrays" / "samples.npz", images=np.array([{"an": "object"}], dtype=object))
     with pytest.raises(RunError, match=r"samples\.npz"):
         list(figures.from_arrays(tmp_path))
+
+
+def test_no_figure_is_written_larger_than_3000_pixels(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    sizes = {}
+    for inches in ((40, 10), (4, 80), (6, 4)):
+        with Image.open(run.figure("wide", Figure(figsize=inches))) as image:
+            sizes[inches] = image.size
+    release(tmp_path)
+    assert sizes == {(40, 10): (3000, 750), (4, 80): (150, 3000), (6, 4): (900, 600)}
+
+
+# -- many classes ----------------------------------------------------------------------------------
+
+
+def write_many(run: Path, classes: int) -> None:
+    """Arrays as an evaluated run of very many classes leaves them."""
+    random = np.random.default_rng(0)
+    NAMES[classes] = [f"$50%_$100 and more than fits {i}" for i in range(classes)]
+    try:
+        write_arrays(run, classes, parts=["test"])
+    finally:
+        names = NAMES.pop(classes)
+    arrays, shown = run / "arrays", np.arange(24)
+
+    def save(name: str, **values: object) -> None:
+        np.savez(arrays / f"{name}.npz", **{k: np.asarray(v) for k, v in values.items()})
+
+    with np.load(arrays / "gallery_test.npz") as stored:
+        save("gallery_test", **{key: stored[key][:10] for key in stored.files})
+    pictures = random.integers(0, 256, (24, 3, 8, 8), dtype=np.uint8)
+    save("samples", images=pictures, labels=shown, class_names=names, class_counts=np.full(classes, 7))
+    nearest = (np.arange(classes)[:, None] + np.arange(1, 11)) % classes
+    save("distances_test", nearest=nearest, distances=np.sort(random.uniform(0, 1, (classes, 10))))
+
+
+@pytest.mark.parametrize("classes", [1000, 11_000])
+def test_figures_of_very_many_classes_stay_small(tmp_path: Path, classes: int) -> None:
+    """In a process of its own, whose memory is that of the figures alone."""
+    if classes == 1000:
+        NAMES[classes] = [str(i) for i in range(classes)]
+        write_arrays(tmp_path, classes, parts=["test"])  # with a whole matrix
+        del NAMES[classes]
+        with np.load(tmp_path / "arrays" / "gallery_test.npz") as stored:
+            np.savez(tmp_path / "arrays" / "gallery_test.npz", **{key: stored[key][:10] for key in stored.files})
+    else:
+        write_many(tmp_path, classes)
+    code = """
+import resource, sys
+from pathlib import Path
+from siamese import figures
+from siamese.runs.directory import RunDirectory
+run = RunDirectory(Path(sys.argv[1]))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+before = peak()
+for name, make in figures.drawings(run.path):
+    figure = make()
+    run.figure(name, figure)
+    figure.clear()
+print(peak() - before)
+"""
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 300  # MB
+    assert time.monotonic() - began < 20
+    drawn = list((tmp_path / "figures").iterdir())
+    assert len(drawn) == len(ALWAYS | set(OF_A_PART)) - (classes == 11_000)  # whose samples are without triplets
+    for path in drawn:
+        with Image.open(path) as image:
+            assert max(image.size) <= 3000, path.name
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError("of a figure"), RunError("a file: damaged")])
+def test_a_figure_that_fails_costs_itself_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def fails(**_: object) -> Figure:
+        raise error
+
+    write_arrays(tmp_path, 2, parts=["test"])
+    monkeypatch.setattr("siamese.figures.redraw.gallery", fails)
+    count, failed = draw(tmp_path, RunDirectory(tmp_path), "png")
+    release(tmp_path)
+    expected = (ALWAYS | {f"{name}_test" for name in OF_A_PART}) - {"gallery_test"}
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == expected
+    assert (count, failed) == (len(expected), ["gallery_test"])
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("figures: gallery_test could not be drawn (")
+    assert (str(error) or "MemoryError") in line
+    assert "\n" not in line
+
+
+def test_damaged_files_cost_the_figures_that_need_them(tmp_path: Path) -> None:
+    write_arrays(tmp_path, 2, parts=["test"])
+    for name in ("samples", "distances_test"):
+        (tmp_path / "arrays" / f"{name}.npz").write_bytes(b"PK torn")
+    (tmp_path / "metrics.csv").write_text("epoch,train/loss\n1,much\n")
+    count, failed = draw(tmp_path, RunDirectory(tmp_path), "png")
+    release(tmp_path)
+    assert failed == ["samples", "loss_curves", "distances_test"]
+    assert count == len(list((tmp_path / "figures").iterdir())) == 7

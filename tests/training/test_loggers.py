@@ -39,7 +39,8 @@ from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import release
 from siamese.runs.read import read_metrics
 from siamese.training.check import Command, check, job_config
-from siamese.training.loggers import Logs, MLflow, as_tag
+from siamese.training.loggers import MLflow, as_markdown, as_tag
+from siamese.training.logs import Logs
 from siamese.training.run import train
 
 pytestmark = pytest.mark.slow
@@ -83,6 +84,7 @@ class Logged:
 
     scalars: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
+    classes: str = ""  # the table of them, in the logger's own words
     figures: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -94,6 +96,8 @@ def tensorboard(run: Path) -> Logged:
         events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     ).session_start_info
     logged.params = {k: str(getattr(v, v.WhichOneof("kind"))) for k, v in start.hparams.items()}
+    if "per_class/text_summary" in events.Tags()["tensors"]:
+        logged.classes = events.Tensors("per_class/text_summary")[-1].tensor_proto.string_val[0].decode()
     for tag in events.Tags()["images"]:
         last = events.Images(tag)[-1]
         logged.figures[tag.removeprefix("figures/")] = (last.width, last.height)
@@ -109,6 +113,8 @@ def mlflow(run: Path) -> Logged:
     history = {key: client.get_metric_history(identity, key) for key in data.metrics}
     logged = Logged({key: [(m.step, m.value) for m in points] for key, points in history.items()}, data.params)
     assert data.tags["resumed.trainer.max_epochs"] == "2"
+    root = Path(found.info.artifact_uri.removeprefix("file://"))
+    logged.classes = (root / "per_class.csv").read_text()
     for artifact in client.list_artifacts(identity, "figures"):
         path = Path(found.info.artifact_uri.removeprefix("file://")) / artifact.path
         with Image.open(path) as image:
@@ -154,6 +160,8 @@ def wandb(run: Path) -> Logged:
             for key, value in row.items():
                 if isinstance(value, (int, float)) and "trainer/global_step" in row:
                     logged.scalars.setdefault(key, []).append((row["trainer/global_step"], value))
+                elif key == "per_class/path":
+                    logged.classes = (file.parent / "files" / value).read_text()
                 elif key.startswith("figures/") and key.endswith("/filenames"):
                     with Image.open(file.parent / "files" / value[0]) as image:
                         logged.figures[key.split("/")[1]] = image.size
@@ -174,6 +182,12 @@ SUMMARY = {
     "test/entropy": {"value": None, "epoch": 1},
     "train/loss": {"value": 1.5, "epoch": 2},
 }
+
+
+CLASSES = [
+    {"part": "test", "class": "cat|dog", "images": "3", "ellipse_area": "0.125"},
+    {"part": "test", "class": "fox", "images": "2", "ellipse_area": ""},
+]
 
 
 def session(config: Config, run: RunDirectory, rows: list[dict[str, Any]]) -> None:
@@ -198,6 +212,7 @@ def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     first = validate(composed(*words, "trainer.max_epochs=1"))
     run.begin(first, {})
     run.arrays("test", embeddings=np.eye(5, dtype=np.float32), labels=[0, 1, 0, 1, 0], class_names=["cat", "dog"])
+    run.table("per_class", CLASSES)
     session(first, run, ROWS[:2])
     session(validate(composed(*words, "trainer.max_epochs=2")), run, ROWS[1:])  # epoch 1 again, after a kill
     release(run.path)
@@ -218,6 +233,25 @@ def test_the_summary_is_logged_at_the_step_of_its_checkpoint(logged: tuple[Path,
     assert found.scalars["test/auc"][-1] == (10, 0.875)
     assert found.scalars["best/val/auc"][-1] == (10, 0.625)
     assert not {"test/entropy", "best/test/entropy", "best/train/loss"} & found.scalars.keys()
+
+
+def test_classes_are_logged_as_a_table(logged: tuple[Path, Logged]) -> None:
+    run, found = logged
+    if (run / "tensorboard").exists():
+        lines = ["| part | class | images | ellipse_area |", "| --- | --- | --- | --- |"]
+        assert found.classes.splitlines() == [*lines, r"| test | cat\|dog | 3 | 0.125 |", "| test | fox | 2 |  |"]
+    elif (run / "mlflow").exists():
+        assert found.classes == (run / "per_class.csv").read_text()
+    else:
+        table = json.loads(found.classes)
+        assert table["columns"] == list(CLASSES[0])
+        assert table["data"][0] == ["test", "cat|dog", 3, 0.125]
+        assert table["data"][1][:3] == ["test", "fox", 2]
+
+
+def test_a_long_table_is_cut_and_says_so() -> None:
+    lines = as_markdown([{"class": f"c{i}"} for i in range(5)], 3).splitlines()
+    assert lines == ["| class |", "| --- |", "| c0 |", "| c1 |", "| c2 |", "", "and 2 more in per_class.csv"]
 
 
 def test_parameters_are_the_flattened_configuration(logged: tuple[Path, Logged]) -> None:
@@ -277,6 +311,37 @@ def test_a_failed_run_is_failed_in_mlflow(begun: RunDirectory) -> None:
     logs.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert isinstance(logger, MLflow)
     assert logger.experiment.get_run(logger.run_id).info.status == "FAILED"
+
+
+@pytest.mark.parametrize("choice", READERS)
+def test_what_a_logger_fails_at_in_the_end_is_one_line(
+    begun: RunDirectory, choice: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ConnectionError("the server\nis gone")
+
+    with Logs(validate(composed(*QUICK, f"logger={choice}")), begun) as logs:
+        logger = logs.open()
+        for method in ("log_figure", "log_metrics", "finalize"):
+            monkeypatch.setattr(type(logger), method, fails)
+        figure = Figure(figsize=(1, 1))
+        for name in ("one", "other"):
+            logs.figure(name, begun.figure(name, figure), figure)
+        logs.conclude(SUMMARY, torch.zeros(5, 3, 8, 8, dtype=torch.uint8))
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "siamese.training.logs"]
+    assert line.endswith(" failed (ConnectionError: the server is gone)")
+
+
+def test_an_error_is_not_hidden_by_a_logger_that_fails_too(
+    begun: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ConnectionError
+
+    logs = Logs(validate(composed(*QUICK, "logger=tensorboard")), begun)
+    monkeypatch.setattr(type(logs.open()), "close", fails)
+    with pytest.raises(ZeroDivisionError), logs:
+        raise ZeroDivisionError
 
 
 def test_one_store_gathers_runs(begun: RunDirectory, tmp_path: Path) -> None:
