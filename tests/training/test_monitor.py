@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.processes import ROOT, Cli
 
-from siamese.config.schema import Config
+from siamese.config.schema import KEYS, Config, is_scientific
 from siamese.config.validate import validate
 from siamese.errors import ConfigError
 from siamese.evaluation.names import direction
 from siamese.figures.training import metric_curves
+from siamese.runs.directory import RunDirectory
 from siamese.runs.read import read_metrics, read_summary
 from siamese.training.build import make_kind
-from siamese.training.checkpoints import NONE_YET, better
+from siamese.training.checkpoints import NONE_YET, Checkpoints, better
 from siamese.training.monitor import check_monitor
+from siamese.training.signals import StopRequest
 
 QUICK = (
     *("data=digits", "model=conv_small", "model.width=4", "device=cpu", "data.images_per_class=30"),
@@ -67,7 +69,8 @@ def test_best_is_the_last_of_the_best_epochs_and_the_summary_has_the_same_bits(
     name: str, train_cli: Cli, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    said = train_cli(*QUICK, f"callbacks.monitor=val/{name}", "trainer.max_epochs=3", f"hydra.run.dir={run}").stdout
+    words = (*QUICK, "data.val_fraction=0.4", f"callbacks.monitor=val/{name}", "trainer.max_epochs=3")
+    said = train_cli(*words, f"hydra.run.dir={run}").stdout
     found = values(run, name)
     epoch = best_epoch(found, name)
     entry = read_summary(run)[f"val/{name}"]
@@ -200,3 +203,15 @@ def test_what_these_images_do_not_have_ends_before_training(
     assert done.stderr.startswith(f"error: callbacks.monitor=val/{name}: {expected}")
     assert done.stderr.count("\n") == 1
     assert not (run / "metrics.csv").exists()
+
+
+def test_what_decides_the_weights_is_science_and_the_rest_of_callbacks_is_not() -> None:
+    science = {name for name in KEYS if name.startswith("callbacks.") and is_scientific(name)}
+    assert science == {"callbacks.monitor", "callbacks.patience", "callbacks.extra"}
+
+
+def test_a_checkpoint_of_an_earlier_version_counts_from_its_best_epoch(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(RunDirectory(tmp_path), StopRequest(), lambda: None, patience=2)
+    checkpoints.load_state_dict({"best": {"value": 0.5, "epoch": 4}, "also": [], "random": None})
+    assert checkpoints.best == {"value": 0.5, "epoch": 4, "since": 4}
+    assert checkpoints.state_dict()["validated"] == 0
