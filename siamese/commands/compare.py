@@ -2,6 +2,7 @@
 
     python scripts/compare.py outputs/sweeps/NAME --baseline trainer.accumulate_grad_batches=1
     python scripts/compare.py RUN_A RUN_B
+    python scripts/compare.py RUN_A RUN_B --evaluation best_image_folder_photos
     python scripts/compare.py outputs/sweeps/NAME --where 'loss.koleo_weight>0' --metrics 'test/auc,test/recall_*'
 
 Reads complete run directories only, and says what it left out. Runs that differ in nothing but the seed
@@ -44,6 +45,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--pair-by", type=_listed, default=("seed",), metavar="KEY,…", help="what pairs runs (default: seed)")
     group_by = "group by these keys alone (default: all scientific keys that vary)"
     add("--group-by", type=_listed, default=(), metavar="KEY,…", help=group_by)
+    evaluation = "compare RUN/evaluations/NAME of every run, as evaluate.py wrote it, in place of its own measures"
+    add("--evaluation", metavar="NAME", help=evaluation)
     heatmap = "the two keys of the heatmap (default: two that vary)"
     add("--heatmap", type=_listed, default=(), metavar="KEY,KEY", help=heatmap)
     margins = "below what a difference is negligible (default: siamese/compare/margins.yaml)"
@@ -62,7 +65,13 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
     try:
         asked = arguments(words)
         options = Options(
-            tuple(asked.where), asked.pair_by, asked.group_by, asked.metrics, tuple(asked.baseline), asked.margins
+            tuple(asked.where),
+            asked.pair_by,
+            asked.group_by,
+            asked.metrics,
+            tuple(asked.baseline),
+            asked.margins,
+            asked.evaluation,
         )
         out = asked.out or default_out(asked.paths[0])
         check_out(out)

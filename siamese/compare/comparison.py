@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from siamese.compare import statistics as st
+from siamese.compare.evaluations import evaluated
 from siamese.compare.grouping import (
     Group,
     Unit,
@@ -22,9 +23,16 @@ from siamese.compare.grouping import (
     varying_keys,
     without_repeats,
 )
+from siamese.compare.images import require_same_images
 from siamese.compare.metrics import MARGINS, Metric, choose_metrics, read_margins
 from siamese.compare.settings import settings_of
-from siamese.compare.warnings import batch_warnings, provenance_warnings, unread_warnings
+from siamese.compare.warnings import (
+    averaging_warnings,
+    batch_warnings,
+    class_warnings,
+    provenance_warnings,
+    unread_warnings,
+)
 from siamese.errors import ConfigError
 from siamese.runs.find import find_runs
 from siamese.runs.run import LeftOut, Run
@@ -48,6 +56,7 @@ class Options:
     metrics: tuple[str, ...] = ()
     baseline: tuple[str, ...] = ()
     margins: Path = MARGINS
+    evaluation: str | None = None  # of each run, instead of its own measures
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,8 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
     """Read, group, pair and test.
 
     Raises:
-        ConfigError: for a path, key, condition, metric or margin that cannot be used.
+        ConfigError: for a path, key, condition, metric, margin or evaluation that cannot be used, and for runs that
+            were tested on different images.
         NothingUsable: when no complete run is left.
     """
     margins = read_margins(options.margins)
@@ -150,12 +160,18 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
         raise NothingUsable(f"none of {len(runs)} complete runs fits {' and '.join(options.where)}", left_out)
     runs, repeated = without_repeats(chosen, pair_by)
     left_out += repeated
+    if options.evaluation is not None:
+        runs, damaged = evaluated(runs, options.evaluation)
+        left_out += damaged
+    if not runs:
+        raise NothingUsable(f"no evaluation {options.evaluation} can be read", left_out)
 
     varying, constant = varying_keys(runs, pair_by)
     group_keys = list(options.group_by) or varying
     groups = make_groups(runs, group_keys, pair_by)
     metrics = choose_metrics(runs, options.metrics, margins)
     pairs = baselines(groups, [parse_condition(text, keys) for text in options.baseline])
+    require_same_images(groups, pairs, metrics)
     cells = {(g.number, m.name): cell for g in groups for m in metrics if (cell := _cell(g, m.name))}
     differences = [
         d
@@ -172,9 +188,10 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
         *(f"unpaired, and left out of the differences: {line}" for line in unpaired),
         *provenance_warnings(runs, groups, pairs, pair_by),
         *batch_warnings(groups, [m.name for m in metrics if m.batch_dependent]),
-        *_averaging_warnings(groups, varying, group_keys),
+        *averaging_warnings(groups, varying, group_keys),
         *_undefined(runs, metrics),
         *unread_warnings(runs),
+        *class_warnings(runs),
     ]
     return Comparison(
         tuple(paths),
@@ -267,15 +284,6 @@ def _settled(raw: Sequence[Difference]) -> list[Difference]:
             says=says,
         )
     return out
-
-
-def _averaging_warnings(groups: Sequence[Group], varying: Sequence[str], keys: Sequence[str]) -> list[str]:
-    most = max(len(runs) for group in groups for runs in group.runs.values())
-    if most == 1:
-        return []
-    hidden = [k for k in varying if k not in keys]
-    over = f", over {', '.join(hidden)}" if hidden else " (the same configuration and seed from other code)"
-    return [f"up to {most} runs share a group and a seed and are averaged first{over}"]
 
 
 def _undefined(runs: Sequence[Run], metrics: Sequence[Metric]) -> list[str]:

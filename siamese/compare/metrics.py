@@ -18,6 +18,7 @@ MARGINS = Path(__file__).parent / "margins.yaml"
 # What is compared where --metrics does not say: few, for each is one more chance to be misled.
 MEASURES = ("auc", "recall_at_1", "map_at_r", "intra_distance", "inter_distance", "effective_rank", "ellipse_area_mean")
 MOST_UNNAMED = 6
+MOST_OF_CLASSES = 500  # measures of single classes that runs are listed with
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,19 @@ class Metric:
     direction: str | None  # max or min
     batch_dependent: bool
     margin: Margin | None
+
+
+def run_measures(runs: Sequence[Run]) -> list[str]:
+    """The measures that ``runs`` are listed with: all, but those of single classes where there are very many."""
+    names = list(dict.fromkeys(name for run in runs for name in run.summary))
+    if sum(map(of_one_class, names)) <= MOST_OF_CLASSES:
+        return names
+    return [name for name in names if not of_one_class(name)]
+
+
+def of_one_class(name: str) -> bool:
+    """Whether ``name`` is the measure of a single class, such as ``test/ellipse_area/cat``."""
+    return name.count("/") > 1
 
 
 def read_margins(path: Path) -> list[tuple[str, Margin]]:

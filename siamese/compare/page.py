@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jinja2
@@ -15,6 +16,7 @@ from markupsafe import Markup
 
 from siamese.compare import charts, pictures, tables, wording
 from siamese.compare.charts import Figure
+from siamese.compare.classes import Changes, class_changes
 from siamese.compare.comparison import Comparison, Difference
 from siamese.compare.grouping import ABSENT, Group, canonical, short_names, short_value, shown
 from siamese.compare.settings import settings_of
@@ -47,6 +49,8 @@ class Drawn:
     projections_missing: list[str]
     queries: list[pictures.Query]
     queries_missing: list[str]
+    changes: list[Changes]
+    changes_missing: list[str]
     part: str
     note: str = ""
 
@@ -59,11 +63,12 @@ class Drawn:
 
 def draw(c: Comparison, heatmap: Sequence[str]) -> Drawn:
     """Every figure of the comparison, of test images where a run has such arrays, else of validation images."""
-    part = "test" if any((run.path / "arrays" / "test.npz").exists() for run in c.runs) else "validation"
+    part = "test" if any((run.measured / "arrays" / "test.npz").exists() for run in c.runs) else "validation"
     keys = charts.heatmap_keys(c, heatmap)
     roc, without = charts.roc(c, part)
     projections, classes, projections_missing = pictures.projections(c, part)
     queries, queries_missing = pictures.galleries(c, part)
+    changes, changes_missing = class_changes(c)
     return Drawn(
         [charts.heatmap(c, m, keys) for m in c.metrics] if keys else [],
         [(name, panels) for name in charts.curve_names(c) if (panels := charts.curves(c, name))],
@@ -75,6 +80,8 @@ def draw(c: Comparison, heatmap: Sequence[str]) -> Drawn:
         projections_missing,
         queries,
         queries_missing,
+        changes,
+        changes_missing,
         part,
     )
 
@@ -119,7 +126,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=wording.number, p=wording.p_value)
+    environment.filters.update(number=wording.number, signed=partial(wording.number, sign=True), p=wording.p_value)
     environment.filters.update(shown=shown, difference=wording.difference_text)
     css, script = page_css(), (TEMPLATES / "report.js").read_text(encoding="utf-8")
     extents = {m.name: charts.difference_extent([d for d in c.differences if d.metric is m]) for m in c.metrics}
@@ -154,6 +161,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         absent=ABSENT,
         x_axes=charts.X_AXES,
         most_panels=pictures.MOST_PANELS,
+        most_ellipses=pictures.MOST_ELLIPSES,
         group_of={run: g for g in c.groups for run in g.members},
     )
 

@@ -26,6 +26,8 @@ from siamese.runs.run import Run
 
 MOST_PANELS = 24  # groups that get pictures of their own
 MOST_CELLS = 12  # classes up to which a distance matrix shows its numbers
+MOST_SQUARE = 1000  # classes up to which distances are drawn; the matrix of ten thousand has 800 MB
+MOST_ELLIPSES = 40  # classes of a projection
 MOST_DOTS = 600  # of a projection
 COVERAGE = 0.5  # share of a class that its ellipse covers
 CORNERS = 36  # of the line that draws an ellipse
@@ -80,6 +82,8 @@ def matrices(c: Comparison, part: str) -> Matrices:
     for group in c.groups[:MOST_PANELS]:
         found = []
         for run in group.members:
+            if max(run.shape(f"distances_{part}", "matrix") or (0,)) > MOST_SQUARE:
+                return Matrices({}, {}, [f"more than the {MOST_SQUARE:,} classes that are drawn"])
             arrays = run.arrays(f"distances_{part}", "matrix")
             square = arrays is not None and arrays["matrix"].ndim == 2 and len(set(arrays["matrix"].shape)) == 1
             if arrays is None or not square:
@@ -149,18 +153,21 @@ def _matrix(matrix: np.ndarray, names: Sequence[str], low: float, high: float, l
 
 def projections(c: Comparison, part: str) -> tuple[list[Figure], list[str], list[str]]:
     """A panel a group: its run's embeddings in the plane of the first two principal components of all groups'
-    embeddings pooled, every class with the ellipse around its median that covers half of it. Also the class names, and
-    what is missing."""
+    embeddings pooled, every class (of many, those with the most images) with the ellipse around its median that covers
+    half of it. Also the names of these classes, and what is missing."""
     found: dict[Group, tuple[np.ndarray, np.ndarray]] = {}
     missing: list[str] = []
     names: list[str] = []
+    drawn: list[int] = []
     for group, run in representatives(c).items():
         arrays = run.arrays(part, "embeddings", "labels")
         if arrays is None or arrays["embeddings"].ndim != 2 or len(arrays["labels"]) != len(arrays["embeddings"]):
             missing.append(run.name)
             continue
         found[group] = arrays["embeddings"].astype(np.float64), arrays["labels"]
-        names = names or class_names(run, int(arrays["labels"].max(initial=0)) + 1)
+        if not names:
+            names = class_names(run, int(arrays["labels"].max(initial=0)) + 1)
+            drawn = _largest(arrays["labels"], len(names))
     dimensions = {z.shape[1] for z, _ in found.values()}
     if len(dimensions) > 1:
         return [], names, [f"embeddings differ in dimension: {', '.join(map(str, sorted(dimensions)))}"]
@@ -180,17 +187,23 @@ def projections(c: Comparison, part: str) -> tuple[list[Figure], list[str], list
         first, second = (f"PC {i} ({share:.0%} of the variance)" for i, share in enumerate(shares, 1))
         axes = Axes(d, (low[0], high[0]), (low[1], high[1]), (first, second))
         step = max(1, math.ceil(len(at) / MOST_DOTS))
-        for k in range(len(names)):
+        for place, k in enumerate(drawn):
             own = at[labels == k]
             if len(own) < LEAST:
                 continue
-            d.open(css=f"class c{k % len(CLASSES)}")
+            d.open(css=f"class c{place % len(CLASSES)}")
             d.add("title", names[k])
             axes.dots(own[::step], "dots")
             d.add("path", d=axes.path(*ellipse(own, COVERAGE).outline(CORNERS).T) + "Z", css="ellipse")
             d.close()
         out.append(Figure(f"projection_{group.letter}", f"{group.letter}: {group.label}", d.markup()))
-    return out, names, missing
+    return out, [names[k] for k in drawn], missing
+
+
+def _largest(labels: np.ndarray, classes: int) -> list[int]:
+    """The classes that a projection shows: those with the most images, in their order."""
+    counts = np.bincount(labels[labels >= 0], minlength=classes)
+    return sorted(np.argsort(-counts, kind="stable")[:MOST_ELLIPSES].tolist())
 
 
 # -- galleries ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import short_names, short_value, shown
+from siamese.compare.metrics import run_measures
 from siamese.compare.settings import settings_of
 from siamese.compare.statistics import Verdict
 from siamese.compare.wording import (
@@ -47,7 +48,7 @@ def safe(text: str) -> str:
 def show(c: Comparison, console: Console) -> None:
     """Print the whole comparison."""
     say = console.print
-    say(f"[bold]{counted(c)}[/bold]", highlight=False)
+    say(f"[bold]{safe(counted(c))}[/bold]", highlight=False)
     if c.varying:
         hidden = len(c.keys) - len(c.named)
         more = f" ({hidden} of them not shown below: the others tell the groups apart)" if hidden else ""
@@ -131,7 +132,7 @@ def _differences_table(c: Comparison) -> Table:
 
 def runs_rows(c: Comparison) -> Iterator[dict[str, Any]]:
     """One row a run: its group, the keys that vary, and every metric of its summary."""
-    metrics = list(dict.fromkeys(name for run in c.runs for name in run.summary))
+    metrics = run_measures(c.runs)
     keys = list(dict.fromkeys([*c.options.pair_by, *c.keys, *c.varying]))
     for group in c.groups:
         for run in group.members:
@@ -215,7 +216,9 @@ def as_csv(rows: Iterable[dict[str, Any]]) -> str:
 def as_markdown(c: Comparison) -> str:
     """Groups × metrics and the differences, as they go into a README."""
     head = ["group", "effective batch", *(m.name for m in c.metrics)]
-    lines = [_md(head), _md(["---", "---:", *("---:" for _ in c.metrics)])]
+    of = c.options.evaluation
+    lines = [] if of is None else [f"Measured on the evaluation {_escaped(of)} of each run.", ""]
+    lines += [_md(head), _md(["---", "---:", *("---:" for _ in c.metrics)])]
     lines += [_md(row) for row in _group_cells(c)]
     if c.differences:
         lines += ["", _md(["metric", "group", "against", "n", "difference [95 %]", "p (Holm)", "margin", "verdict"])]
@@ -262,8 +265,12 @@ def _difference_cells(c: Comparison) -> Iterator[list[str]]:
 
 
 def _md(cells: Sequence[str]) -> str:
-    safe = (re.sub(r"([\\|<>*_`\[\]])", r"\\\1", cell) if set(cell) - set("-:") else cell for cell in cells)
+    safe = (_escaped(cell) if set(cell) - set("-:") else cell for cell in cells)
     return "| " + " | ".join(" ".join(cell.split()) for cell in safe) + " |"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\|<>*_`\[\]])", r"\\\1", text)
 
 
 def _tex(text: str) -> str:

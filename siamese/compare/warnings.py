@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from siamese.compare.grouping import Group, unit_name
+from siamese.compare.metrics import run_measures
 from siamese.runs.run import Run
 
 
@@ -66,6 +67,23 @@ def unread_warnings(runs: Sequence[Run]) -> list[str]:
     unread = [f"{run.name}: {run.rows_unread}" for run in runs if run.rows_unread is not None]
     more = f"; and {len(unread) - 3} more" * (len(unread) > 3)
     return [f"no curves of {len(unread)} of {len(runs)} runs ({'; '.join(unread[:3])}{more})"] if unread else []
+
+
+def averaging_warnings(groups: Sequence[Group], varying: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Runs that are averaged before anything is tested."""
+    most = max(len(runs) for group in groups for runs in group.runs.values())
+    if most == 1:
+        return []
+    hidden = [k for k in varying if k not in keys]
+    over = f", over {', '.join(hidden)}" if hidden else " (the same configuration and seed from other code)"
+    return [f"up to {most} runs share a group and a seed and are averaged first{over}"]
+
+
+def class_warnings(runs: Sequence[Run]) -> list[str]:
+    """Measures of single classes that are too many to be listed."""
+    names = {name for run in runs for name in run.summary}
+    hidden = len(names) - len(run_measures(runs))
+    return [f"{hidden:,} measures of single classes are not listed; they are in each summary.json"] if hidden else []
 
 
 SPLIT = ("split", "fingerprint")

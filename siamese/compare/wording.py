@@ -76,7 +76,8 @@ def counted(c: Comparison) -> str:
     each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     name = " × ".join(k.rpartition(".")[2] for k in c.options.pair_by)
     groups = f"{len(c.groups)} groups" if len(c.groups) > 1 else "1 group"
-    return f"{counted_runs(len(c.runs))} in {groups}, {each} {name}{'s' if each != '1' else ''} each"
+    of = "" if c.options.evaluation is None else f", by their evaluation {c.options.evaluation}"
+    return f"{counted_runs(len(c.runs))} in {groups}, {each} {name}{'s' if each != '1' else ''} each{of}"
 
 
 def method(c: Comparison) -> str:

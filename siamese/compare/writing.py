@@ -86,6 +86,7 @@ def as_json(c: Comparison, words: Sequence[str], created: str) -> dict[str, Any]
         "schema_version": REPORT_VERSION,
         "created": created,
         "command": ["compare.py", *words],
+        "evaluation": c.options.evaluation,
         "inputs": [str(path) for path in c.inputs],
         "method": wording.method(c),
         "warnings": c.warnings,

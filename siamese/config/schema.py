@@ -92,6 +92,16 @@ class Callbacks:
         0.99, between(0, 1), "mean cosine of validation images above which the embedding is called collapsed"
     )
     extra: dict[str, Any] = key({}, None, "Lightning callbacks of your own: NAME: {_target_: ..., ARGUMENT: ...}")
+    monitor: str | None = key(
+        None,
+        None,
+        "best.ckpt is the best by it, such as val/map_at_r; null = val/auc, or val/view_recall_at_1",
+    )
+    patience: int | None = key(None, at_least(1), "stop once the monitored measure has not improved for so many epochs")
+
+
+# What decides the weights that a run ends with, among the keys of callbacks.
+DECIDING = ("extra", "monitor", "patience")
 
 
 @dataclass(frozen=True)
@@ -212,7 +222,7 @@ def keys(cls: type = Config, prefix: str = "", science: bool = True) -> Iterator
     types = get_type_hints(cls)
     for f in fields(cls):
         name = "loss" if cls is Config and f.name == "objective" else prefix + f.name
-        marked = bool(f.metadata["science"]) and (science or f.name == "extra")
+        marked = bool(f.metadata["science"]) and (science or (cls is Callbacks and f.name in DECIDING))
         default = f.default_factory() if callable(f.default_factory) else f.default
         if types[f.name] is not Objective:
             yield Key(name, types[f.name], default, f.metadata["wanted"], f.metadata["about"], marked)

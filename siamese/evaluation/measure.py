@@ -129,14 +129,14 @@ def measure(
     if (labels < 0).all():
         return _without_classes(embeddings, labels, how)
     prepared = rows(embeddings, labels)
-    search = _search(prepared, labels, roles)
+    search = search_of(prepared, labels, roles)
     device = torch.device(how.device)
     advance = how.progress("ranking", len(search.queries))
     ranking = rank(search, whole=roles is not None, device=device, advance=advance)
-    found = _of_triplets(embeddings, labels, triplets, how)
+    found = of_triplets(embeddings, labels, triplets, how)
     counts, spreading = _of_pairs(prepared, search, roles is not None, how, ranking)
     values = found.values | ranking.values()
-    values |= _too_many_images(how, prepared) if counts is None else counts.values()
+    values |= too_many_images(how, prepared) if counts is None else counts.values()
     values |= spread(embeddings, labels, how.spread_images) if how.spread_images else spreading.values()
     values["cos_mean"] = Undefined("it needs 2 images, found 1")
     if len(embeddings) > 1:
@@ -145,7 +145,7 @@ def measure(
     labelled = prepared if own.all() else rows(embeddings[own], labels[own])
     values["linear_probe"] = linear_probe(labelled, how.most_classes)
     values |= clustering(labelled, how.most_classes)
-    of_points = np.flatnonzero(own) if points is None else points
+    of_points = described_by(labels, points)
     drawn, drawn_labels = embeddings[of_points], labels[of_points]
     described = Classes(drawn, drawn_labels, classes)
     values |= described.values()
@@ -172,20 +172,20 @@ def measure(
         per_class=of_classes(ranking, labels, described) | each,
         queries=of_queries(ranking),
         intervals=found.intervals | between,
-        counts={} if roles is None else _counted(ranking, labels, roles),
+        counts={} if roles is None else _roles_counted(ranking, labels, roles),
     )
 
 
 def _without_classes(embeddings: np.ndarray, labels: np.ndarray, how: How) -> Measured:
     """What there is to measure on images that have no classes."""
-    values = undefined(METRICS, NO_CLASSES) | spread(embeddings, labels, how.spread_images)
+    values = undefined(METRICS, NO_CLASSES) | spread(embeddings, labels, how.spread_images, how.most_images)
     values["alignment"] = Undefined(NO_CLASSES)
     unit = rows(embeddings, labels).unit
     values["cos_mean"] = mean_cosine(unit) if len(unit) > 1 else Undefined("it needs 2 images, found 1")
     return Measured(values, {"spectrum": {"singular_values": singular_values(unit.numpy())}})
 
 
-def _search(prepared: Rows, labels: np.ndarray, roles: Roles | None) -> Search:
+def search_of(prepared: Rows, labels: np.ndarray, roles: Roles | None) -> Search:
     """Who looks for whom among the sorted rows; images without a class look for nothing."""
     place = np.empty_like(prepared.order)
     place[prepared.order] = np.arange(len(place))
@@ -197,7 +197,12 @@ def _search(prepared: Rows, labels: np.ndarray, roles: Roles | None) -> Search:
     return Search(prepared, np.sort(place[queries]), np.sort(place[roles.gallery]), groups)
 
 
-def _of_triplets(embeddings: np.ndarray, labels: np.ndarray, triplets: np.ndarray, how: How) -> Measured:
+def described_by(labels: np.ndarray, points: np.ndarray | None) -> np.ndarray:
+    """The positions of the images that classes are described by."""
+    return np.flatnonzero(labels >= 0) if points is None else points[labels[points] >= 0]
+
+
+def of_triplets(embeddings: np.ndarray, labels: np.ndarray, triplets: np.ndarray, how: How) -> Measured:
     names = [*TRIPLET_METRICS]
     if not len(triplets):
         return Measured(undefined(names, "no triplet can be formed of these images"), threshold=how.threshold)
@@ -218,31 +223,43 @@ def _of_pairs(
     prepared: Rows, search: Search, among: bool, how: How, ranking: Ranking
 ) -> tuple[PairCounts | None, Spread]:
     """Count all pairs, where there are not too many, and see how the images are spread."""
-    unit, images = prepared.unit.to(how.device), len(prepared.order)
-    few = how.most_images is None or images <= how.most_images
+    images = len(prepared.order)
     whole = not among and len(search.queries) == images
     nearest = ranking.nearest if whole else rank(all_against_all(prepared), device=how.device).nearest
-    spreading = Spread(prepared, nearest, few)
-    if not few:
+    spreading = Spread(prepared, nearest, few(how, images))
+    if not few(how, images):
         return None, spreading
-
-    def everything(spreading: Spread | None) -> Iterator[Block]:
-        for block in every_pair(unit, advance=how.progress("all pairs", images)):
-            if spreading is not None:
-                spreading.add(block)
-            yield block
-
     if among:
-        for _ in everything(spreading):
-            pass
+        for block in every_pair(prepared.unit.to(how.device), advance=how.progress("all pairs", images)):
+            spreading.add(block)
+    return counted(prepared, search, among, how, None if among else spreading), spreading
+
+
+def few(how: How, images: int) -> bool:
+    """Whether all pairs of so many ``images`` are measured."""
+    return how.most_images is None or images <= how.most_images
+
+
+def counted(prepared: Rows, search: Search, among: bool, how: How, spreading: Spread | None = None) -> PairCounts:
+    """The pairs of all images, or those ``among`` queries and gallery where there are such; ``spreading`` looks on."""
+    unit = prepared.unit.to(how.device)
+    if among:
         queries, gallery = (torch.from_numpy(of).to(unit.device) for of in (search.queries, search.gallery))
         passed = passed_over(search, how.device)
-        return count_pairs(prepared, lambda: pairs_between(unit, queries, gallery, passed)), spreading
-    first = iter([spreading])
-    return count_pairs(prepared, lambda: everything(next(first, None))), spreading
+        return count_pairs(prepared, lambda: pairs_between(unit, queries, gallery, passed))
+    onlookers = iter([] if spreading is None else [spreading])
+
+    def blocks() -> Iterator[Block]:
+        onlooker = next(onlookers, None)  # the first time alone
+        for block in every_pair(unit, advance=how.progress("all pairs", len(unit))):
+            if onlooker is not None:
+                onlooker.add(block)
+            yield block
+
+    return count_pairs(prepared, blocks)
 
 
-def _too_many_images(how: How, prepared: Rows) -> Values:
+def too_many_images(how: How, prepared: Rows) -> Values:
     reason = (
         f"all pairs are measured up to evaluation.most_images={how.most_images} images, found {len(prepared.order):,}"
     )
@@ -258,7 +275,7 @@ def _distances(classes: Classes, confused: list[Confusion], most: int | None) ->
     return {"nearest": nearest, "distances": distances, "within": classes.within, "confused": pairs}
 
 
-def _counted(ranking: Ranking, labels: np.ndarray, roles: Roles) -> dict[str, int]:
+def _roles_counted(ranking: Ranking, labels: np.ndarray, roles: Roles) -> dict[str, int]:
     return {
         "queries": len(roles.queries),
         "queries_without_match": len(roles.queries) - int(ranking.asked.sum()),

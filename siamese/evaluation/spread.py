@@ -14,11 +14,14 @@ QUANTILES = {"nn_distance_q05": 0.05, "nn_distance_median": 0.5, "nn_distance_q9
 SAME = 1e-24  # a variance of unit vectors below it is that of float64's rounding
 
 
-def spread(embeddings: np.ndarray, labels: np.ndarray, images: int | None = None) -> Values:
+def spread(
+    embeddings: np.ndarray, labels: np.ndarray, images: int | None = None, most_images: int | None = None
+) -> Values:
     """Measure ``embeddings`` [N, D] of classes ``labels`` [N]; see :meth:`Spread.values`.
 
     With ``images``, on so many evenly spaced rows: distances to the nearest neighbour shrink as there
-    are more images, and only measures over the same number compare.
+    are more images, and only measures over the same number compare. Of more than ``most_images`` not all pairs are
+    looked at.
 
     Raises:
         ValueError: see :func:`siamese.evaluation.blocks.rows`.
@@ -31,8 +34,9 @@ def spread(embeddings: np.ndarray, labels: np.ndarray, images: int | None = None
         chosen = np.linspace(0, len(embeddings) - 1, images).astype(int)
         embeddings, labels = embeddings[chosen], labels[chosen]
     prepared = rows(embeddings, labels)
-    found = Spread(prepared, rank(all_against_all(prepared)).nearest)
-    for block in every_pair(prepared.unit):
+    few = most_images is None or len(prepared.order) <= most_images
+    found = Spread(prepared, rank(all_against_all(prepared)).nearest, few)
+    for block in every_pair(prepared.unit) if few else ():
         found.add(block)
     return found.values()
 

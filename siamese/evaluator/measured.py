@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -121,20 +122,28 @@ def embed(net: nn.Module, source: LabelledImages, config: Config, *, unseen: boo
 
 def measured(part: Part, settings: Evaluation, threshold: float | None, chosen: Values | None = None) -> Measured:
     """Everything there is to measure on ``part``; ``chosen`` are thresholds of another."""
-    how = How(
+    found_by = dataclasses.replace(how(settings, threshold), chosen=chosen, over_classes=part.unseen)
+    points = points_of(part.triplets, settings)
+    return measure(part.embeddings, part.labels, part.triplets, len(part.class_names), found_by, part.roles, points)
+
+
+def how(settings: Evaluation, threshold: float | None) -> How:
+    """How ``settings`` have it measured; ``threshold`` is the distance that accuracy is measured at."""
+    return How(
         coverage=settings.coverage,
         threshold=threshold,
-        chosen=chosen,
         spread_images=settings.spread_images,
         most_classes=settings.most_classes,
         most_images=settings.most_images,
         resamples=settings.resamples,
-        over_classes=part.unseen,
         device="cuda" if torch.cuda.is_available() else "cpu",
         progress=measuring,
     )
-    points = np.unique(part.triplets[:, 0]) if settings.points == "anchors" and len(part.triplets) else None
-    return measure(part.embeddings, part.labels, part.triplets, len(part.class_names), how, part.roles, points)
+
+
+def points_of(triplets: np.ndarray, settings: Evaluation) -> np.ndarray | None:
+    """The images that classes are described by, positions; None is all."""
+    return np.unique(triplets[:, 0]) if settings.points == "anchors" and len(triplets) else None
 
 
 def roles_of(source: LabelledImages, index: np.ndarray, settings: Evaluation) -> Roles | None:

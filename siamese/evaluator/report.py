@@ -58,21 +58,25 @@ def tell(summary: Mapping[str, Mapping[str, Any]], run: RunDirectory, config: Co
     log.info("%s", results_table(summary, "best"), extra=FILE_ONLY)
     for note in notes:
         log.info("%s", note, extra=FILE_ONLY)
-    epochs = config.trainer.max_epochs
-    seconds = math.fsum(float(row["seconds"]) for row in run.history() if row.get("seconds"))
+    rows = run.history()
+    epochs = int(rows[-1]["epoch"]) if rows else config.trainer.max_epochs
+    seconds = math.fsum(float(row["seconds"]) for row in rows if row.get("seconds"))
     headline = WITHOUT_CLASSES if "val/view_recall_at_1" in summary else HEADLINE
-    monitored = f"val/{headline[0]}"
+    monitored = config.callbacks.monitor or f"val/{headline[0]}"
     best = summary[monitored]["epoch"]
     log.info("best epoch %d of %d, by %s, after %s of training", best, epochs, monitored, span(seconds))
     log.info("  %-16s %10s %8s", "", "validation", "test")
-    for name in headline:
+    for name in dict.fromkeys((monitored.removeprefix("val/"), *headline)):
         log.info("  %-16s %10s %8s", name, *(_cell(summary.get(f"{prefix}/{name}")) for prefix in PARTS))
     evaluate, compare, train = (shown(command) for command in ("evaluate", "compare", "train"))
-    path, further = near(run.path), [*resume_words(run.path, config), ("trainer.max_epochs", 2 * epochs)]
+    path, further, planned = near(run.path), resume_words(run.path, config), config.trainer.max_epochs
+    more: list[tuple[str, object]] = [("trainer.max_epochs", 2 * planned)] * (epochs == planned)
+    if config.callbacks.patience is not None:  # which might end it again at once
+        more.append(("callbacks.patience", "null"))
     log.info("pictures are in %s; next:", path / "figures")
     log.info("  %s %s --table  # every measure", evaluate, pasteable(path))
     log.info("  %s %s OTHER_RUN  # what differs", compare, pasteable(path))
-    log.info("  %s %s  # train further", train, pasteable(*further))
+    log.info("  %s %s  # train further", train, pasteable(*further, *more))
 
 
 def draw(

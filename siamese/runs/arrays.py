@@ -135,6 +135,21 @@ def array_names(path: Path) -> list[str]:
         raise RunError(f"{path}: could not be read as arrays ({one_line(error)})") from None
 
 
+def array_shape(path: Path, key: str) -> tuple[int, ...]:
+    """The shape of the array ``key`` of ``path``, of which no more than the beginning is read.
+
+    Raises:
+        RunError: when the file or the array is missing or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as file, file.open(f"{key}.npy") as stored:
+            version = np.lib.format.read_magic(stored)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            return tuple(read(stored)[0])
+    except Exception as error:  # a damaged file raises whatever zipfile, zlib or NumPy meet first
+        raise RunError(f"{path}: {key} could not be read ({one_line(error)})") from None
+
+
 def _load(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     if path.exists() and not path.is_file():
         raise ValueError("expected a file, found something else")

@@ -44,13 +44,13 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
         raise RunError(f"{path}: could not be read as UTF-8 ({one_line(error)})") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in ``path``.
+def read_json(path: Path, most: int = LARGEST_TEXT) -> dict[str, Any]:
+    """The object in ``path``, of at most ``most`` bytes.
 
     Raises:
         RunError: when the file is missing or holds no JSON object of sensible size, depth and numbers.
     """
-    text = read_text(path)
+    text = read_text(path, most)
     try:
         value = json.loads(text, parse_int=_whole, parse_constant=_no_constant)
         _check_plain(value)

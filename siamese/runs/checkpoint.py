@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from siamese.errors import RunError
 from siamese.runs.bounds import one_line
@@ -61,8 +61,15 @@ def _newest(folder: Path) -> Path | None:
     return None
 
 
-def resumable(run: Path) -> int | None:
-    """The whole epochs of the checkpoint that the run in ``run`` can go on from; None where it has none.
+class Trained(NamedTuple):
+    """How far a run has come: its whole ``epochs``, and the epoch ``since`` which what it monitors has not improved."""
+
+    epochs: int
+    since: int | None
+
+
+def resumable(run: Path) -> Trained | None:
+    """How far the checkpoint is that the run in ``run`` can go on from; None where it has none.
 
     Raises:
         RunError: when none can be read, or the one to go on from is of another run or lacks what training needs.
@@ -75,9 +82,9 @@ def resumable(run: Path) -> int | None:
     require_own(path, checkpoint, read_manifest(run)["run_id"])
     lacking = [name for name, kind in PARTS.items() if not isinstance(checkpoint.get(name), kind)]
     try:
-        trained = trained_epochs(checkpoint)[0]
-        best_epoch(checkpoint)
         state = checkpoint["callbacks"]["Checkpoints"]
+        since = state["best"].get("since", best_epoch(checkpoint))
+        trained = Trained(trained_epochs(checkpoint)[0], None if since is None else int(since))
         lacking += [f"callbacks.Checkpoints.{name}" for name in STATE if name not in state]
         carried_rows(path, checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -13,6 +13,7 @@ from siamese.errors import ConfigError, RunError
 from siamese.runs.bounds import kind_of, parse_csv, read_json, read_text, read_yaml, require_kinds
 
 LARGEST_TABLE = 64 * 2**20  # bytes of metrics.csv
+LARGEST_SUMMARY = 64 * 2**20  # bytes of summary.json, in which earlier versions kept 700 of each class
 SMALLEST, LARGEST = 1e-100, 1e100  # of what a run measures, but for 0: squares and ratios of it are still floats
 STATES = ("running", "completed", "failed", "interrupted")
 WHOLE = ("epoch", "step", "images")  # columns of metrics.csv
@@ -118,7 +119,7 @@ def read_summary(run: Path) -> dict[str, dict[str, Any]]:
         RunError: when it cannot be read, an entry is none, or a value is too large or too small to calculate with.
     """
     path = run / "summary.json"
-    summary = read_json(path)
+    summary = read_json(path, LARGEST_SUMMARY)
     for name, entry in summary.items():
         if not isinstance(entry, dict):
             raise RunError(f"{path}: {name}: expected an object, found {kind_of(entry)}")

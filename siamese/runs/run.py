@@ -18,15 +18,9 @@ from siamese.config.schema import TYPES
 from siamese.config.validate import flatten
 from siamese.config.values import check_type
 from siamese.errors import ConfigError, RunError
-from siamese.runs.arrays import read_arrays
-from siamese.runs.read import (
-    read_manifest,
-    read_metrics,
-    read_status,
-    read_summary,
-    read_values,
-)
-from siamese.runs.tables import PER_CLASS, read_per_class
+from siamese.runs.arrays import array_shape, read_arrays
+from siamese.runs.read import read_manifest, read_metrics, read_status, read_summary, read_values
+from siamese.runs.tables import NAMES_OF_CLASSES, PER_CLASS, read_per_class
 
 PREFIXES = {"validation": "val"}  # of the names in summary.json, where they are not the part's own
 STALE = 300  # seconds after which a heartbeat is no sign of life
@@ -39,16 +33,23 @@ class Run:
     Attributes:
         config: by dotted keys, in today's layout.
         manifest, summary: of manifest.json and summary.json.
+        evaluation: the folder in ``evaluations`` that summary and arrays are of; None: they are the run's own.
     """
 
     path: Path
     config: dict[str, Any]
     manifest: dict[str, Any]
     summary: dict[str, dict[str, Any]]
+    evaluation: str | None = None
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def measured(self) -> Path:
+        """The folder of what was measured."""
+        return self.path if self.evaluation is None else self.path / "evaluations" / self.evaluation
 
     def metric(self, name: str) -> float | None:
         """The value of a metric in summary.json, or of one class in per_class.csv; None where it has none."""
@@ -69,14 +70,14 @@ class Run:
     @cached_property
     def _per_class(self) -> tuple[dict[str, float], str | None]:
         try:
-            rows = read_per_class(self.path)
+            rows = read_per_class(self.measured)
         except RunError as error:
-            return {}, relative(error, self.path)
+            return {}, relative(error, self.measured)
         return {
             f"{PREFIXES.get(row['part'], row['part'])}/{column}/{row['class']}": float(value)
             for row in rows
             for column, value in row.items()
-            if column not in PER_CLASS and value
+            if column not in (*PER_CLASS, *NAMES_OF_CLASSES) and value
         }, None
 
     @property
@@ -99,7 +100,14 @@ class Run:
     def arrays(self, name: str, *keys: str) -> dict[str, np.ndarray] | None:
         """The arrays ``keys`` of arrays/NAME.npz; None where the file or one of them is missing or damaged."""
         try:
-            return read_arrays(self.path / "arrays" / f"{name}.npz", *keys)
+            return read_arrays(self.measured / "arrays" / f"{name}.npz", *keys)
+        except RunError:
+            return None
+
+    def shape(self, name: str, key: str) -> tuple[int, ...] | None:
+        """The shape of the array ``key`` of arrays/NAME.npz, which is not read; None where there is none."""
+        try:
+            return array_shape(self.measured / "arrays" / f"{name}.npz", key)
         except RunError:
             return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from siamese.training.accumulation import Accumulation, Exact, Memory, Naive
 from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from siamese.training.gradient_study.meter import GradientMeter
 from siamese.training.module import SiameseModule
+from siamese.training.monitor import PREFIX, term_name
 from siamese.training.parts import EveryEpochs
 from siamese.training.progress import ProgressBar, ProgressLines
 from siamese.training.recorder import Recorder
@@ -79,18 +79,16 @@ def build(config: Config, data: SiameseData) -> SiameseModule:
         torch.default_generator.manual_seed(int(generator(config.seed, "loss").integers(2**32)))
         base = make_loss(config.loss, len(data.source.class_names), net.embedding_dim)
     koleo = KoLeo(asked.koleo_over, asked.koleo_neighbours)
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", config.loss["_target_"].rpartition(".")[2])
-    name = name.lower().removesuffix("_loss")
     module = SiameseModule(
         net,
-        Objective(name, base, koleo, asked.koleo_weight, data.kind.tuples_span_batch),
+        Objective(term_name(config), base, koleo, asked.koleo_weight, data.kind.tuples_span_batch),
         data,
         lambda parameters: make("optimizer", config.optimizer, parameters),
         lambda optimizer, steps: schedule(config, optimizer, steps),
         accumulation(config),
-        koleo_embeddings=config.evaluation.koleo_embeddings,
+        settings=config.evaluation,
         loss_lr=asked.lr,
-        pair_distance=config.evaluation.pair_distance,
+        monitor=None if config.callbacks.monitor is None else config.callbacks.monitor.removeprefix(PREFIX),
     )
     # Lightning widens a module only after it has loaded a checkpoint into it.
     return module.double() if config.device.precision == "64-true" else module
@@ -112,7 +110,9 @@ def make_callbacks(config: Config, run: RunDirectory, stop: StopRequest) -> tupl
     meter = None if every is None else GradientMeter(every)
     recorder = Recorder(run, config.callbacks, meter)
     asked = config.callbacks
-    checkpoints = Checkpoints(run, stop, recorder.require_finite, asked.checkpoint_every, asked.checkpoint_every_steps)
+    checkpoints = Checkpoints(
+        run, stop, recorder.require_finite, asked.checkpoint_every, asked.checkpoint_every_steps, asked.patience
+    )
     callbacks: list[pl.Callback] = [recorder, checkpoints]
     if config.evaluation.every:
         callbacks = [EveryEpochs(config.evaluation), *callbacks]

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from siamese.errors import RunError
+from siamese.evaluation.names import direction
 from siamese.runs.directory import RunDirectory
 from siamese.runs.files import atomic
 from siamese.training.module import SiameseModule
@@ -21,6 +22,19 @@ from siamese.training.random_state import random_state, restore_random_state
 from siamese.training.signals import StopRequest
 
 log = logging.getLogger(__name__)
+
+# The best value that was monitored, the epoch of the best weights, and the epoch since which there was no better value.
+NONE_YET = {"value": None, "epoch": None, "since": None}
+
+
+def better(best: dict[str, Any], value: float, epoch: int, direction: str | None) -> dict[str, Any]:
+    """What is the best after ``epoch``, later than all before, where ``value`` was measured; of equal ones the last,
+    for an easy validation is perfect early, and training goes on to pay."""
+    before = best["value"]
+    gained = before is None or (value > before if direction == "max" else value < before)
+    if not gained and value != before:
+        return best
+    return {"value": value, "epoch": epoch, "since": epoch if gained else best["since"]}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -35,9 +49,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(pl.callbacks.Checkpoint):
-    """best.ckpt by val/auc (without classes, by val/view_recall_at_1), last.ckpt every epoch and every ``every_steps``
-    optimizer steps, and epoch-*.ckpt every ``every`` epochs. In each are the state of every random generator, the run's
-    id and the rows of metrics.csv so far."""
+    """best.ckpt by what the module monitors (of epochs that are as good the last), last.ckpt every epoch and every
+    ``every_steps`` optimizer steps, and epoch-*.ckpt every ``every`` epochs. In each are the state of every random
+    generator, the run's id and the rows of metrics.csv so far. Training stops once what is monitored has not improved
+    for ``patience`` epochs."""
 
     def __init__(
         self,
@@ -46,11 +61,13 @@ class Checkpoints(pl.callbacks.Checkpoint):
         require_finite: Callable[[], None],
         every: int | None = None,
         every_steps: int | None = None,
+        patience: int | None = None,
     ) -> None:
         super().__init__()
         self.run, self.stop, self.require_finite = run, stop, require_finite
-        self.every, self.every_steps = every, every_steps
-        self.best: dict[str, Any] = {"value": None, "epoch": None}
+        self.every, self.every_steps, self.patience = every, every_steps, patience
+        self.best: dict[str, Any] = dict(NONE_YET)
+        self.validated = 0  # epochs
         self.also: list[str] = []  # what else last.ckpt is called
         self._random: dict[str, Any] | None = None
 
@@ -59,7 +76,12 @@ class Checkpoints(pl.callbacks.Checkpoint):
         return "Checkpoints"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": dict(self.best), "also": list(self.also), "random": random_state()}
+        return {
+            "best": dict(self.best),
+            "validated": self.validated,
+            "also": list(self.also),
+            "random": random_state(),
+        }
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -67,7 +89,10 @@ class Checkpoints(pl.callbacks.Checkpoint):
         checkpoint["run"] = self.run.carried()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.also, self._random = state_dict["best"], state_dict["also"], state_dict["random"]
+        best = state_dict["best"]
+        self.best = {"since": best["epoch"], **best}  # earlier versions let a tie change nothing
+        self.validated = state_dict.get("validated", 0)
+        self.also, self._random = state_dict["also"], state_dict["random"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.stop.install()
@@ -75,7 +100,8 @@ class Checkpoints(pl.callbacks.Checkpoint):
         if trainer.ckpt_path is not None:  # gone on from; a kill may have come before its other names
             self._name(Path(trainer.ckpt_path), "last.ckpt", *self.also)
         if not (self.run.checkpoints / "best.ckpt").exists():  # it is gone: the best from here on counts
-            self.best = {"value": None, "epoch": None}
+            self.best = dict(NONE_YET)
+        self._stop_without_gain(trainer)  # a kill may have come between the last epoch's checkpoint and the end
         if self._random is not None:
             restore_random_state(self._random)
 
@@ -99,14 +125,27 @@ class Checkpoints(pl.callbacks.Checkpoint):
         assert isinstance(pl_module, SiameseModule)
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        epoch, value = trainer.current_epoch + 1, pl_module.measured[pl_module.monitor]
-        is_best = self.best["value"] is None or value > self.best["value"]
-        if is_best:
-            self.best = {"value": value, "epoch": epoch}
+        self.validated = epoch = trainer.current_epoch + 1
+        self.best = better(self.best, pl_module.measured[pl_module.monitor], epoch, direction(pl_module.monitor))
+        is_best = self.best["epoch"] == epoch
         is_kept = self.every is not None and epoch % self.every == 0
         self._agree(trainer)
         self._save(trainer, *["best.ckpt"] * is_best, *[f"epoch-{epoch:04d}.ckpt"] * is_kept)
         self.stop.obey()
+        self._stop_without_gain(trainer)
+
+    def _stop_without_gain(self, trainer: pl.Trainer) -> None:
+        """Let training end here if what is monitored has not improved for as long as patience lasts: on all devices,
+        for one alone would be waited for."""
+        since = self.best["since"]
+        if self.patience is None or since is None or self.validated == trainer.max_epochs:
+            return
+        if not trainer.strategy.reduce_boolean_decision(self.validated - since >= self.patience, all=False):
+            return
+        trainer.should_stop = True
+        module = trainer.lightning_module
+        assert isinstance(module, SiameseModule)
+        log.info("stopped at epoch %d: val/%s has not improved since epoch %s", self.validated, module.monitor, since)
 
     def _agree(self, trainer: pl.Trainer) -> None:
         """Let a signal that reached one of several devices stop them all here; alone, any would wait for the others."""

@@ -10,10 +10,15 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from siamese.config.schema import Evaluation
 from siamese.data import Batch, SiameseData
+from siamese.errors import ConfigError, RunError
 from siamese.evaluation.given_pairs import pair_verification
+from siamese.evaluation.names import METRICS, Undefined
+from siamese.evaluation.one import value_of
 from siamese.evaluation.verification import mean_cosine, verification
 from siamese.evaluation.views import view_retrieval
+from siamese.evaluator.measured import how, points_of, roles_of
 from siamese.losses import Objective, koleo
 from siamese.training.accumulation import Accumulation, Naive
 from siamese.training.learner import Learner, gather
@@ -36,16 +41,17 @@ class SiameseModule(pl.LightningModule):
         schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
         accumulation: Accumulation | None = None,
         *,
-        koleo_embeddings: int = 192,
+        settings: Evaluation | None = None,
         loss_lr: float | None = None,
-        pair_distance: float = 0.5,
+        monitor: str | None = None,
     ) -> None:
         super().__init__()
         self.net, self.objective, self.data = net, objective, data
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.accumulation, self.koleo_embeddings = accumulation or Naive(), koleo_embeddings
+        self.accumulation, self.settings = accumulation or Naive(), settings or Evaluation()
         self.loss_lr = loss_lr
-        self.pair_distance = pair_distance
+        # What the best checkpoint is best by, of what is measured.
+        self.monitor = monitor or ("view_recall_at_1" if data.has_views("validation") else "auc")
         self.embeddings = torch.empty(0)
         self.measured: dict[str, float] = {}
         self._chunks: list[Tensor] = []
@@ -78,7 +84,10 @@ class SiameseModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._measure("validation")
-        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+        if self.trainer.state.fn != "fit":
+            return
+        self._measure_monitored()
+        if not self.trainer.sanity_checking:
             self.log_dict({f"val/{name}": value for name, value in self.measured.items()}, logger=False)
 
     def on_test_epoch_end(self) -> None:
@@ -93,14 +102,13 @@ class SiameseModule(pl.LightningModule):
             views = torch.cat([rows.chunk(2)[1] for rows in every]).cpu()
             every = [rows.chunk(2)[0] for rows in every]
         self.embeddings = torch.cat(every).cpu()
-        index = self.data.parts[part]
-        triplets = torch.from_numpy(np.searchsorted(index, self.data.triplets[part]))
+        index, triplets = self.data.parts[part], torch.from_numpy(self._triplets(part))
         labels = self.data.source.labels[torch.from_numpy(index)]
         objective = self.objective
         rows = self.embeddings if views is None else torch.cat([self.embeddings, views])
         terms = {objective.name: self._loss(part, rows, labels.repeat(len(rows) // len(labels)))}
         if objective.koleo_weight:
-            places = torch.linspace(0, len(index) - 1, min(len(index), self.koleo_embeddings)).long()
+            places = torch.linspace(0, len(index) - 1, min(len(index), self.settings.koleo_embeddings)).long()
             terms["koleo"] = koleo(self.embeddings[places], objective.koleo.neighbours)
         terms["loss"] = objective.total(terms)
         self.measured = {name: value.item() for name, value in sorted(terms.items())}
@@ -115,13 +123,40 @@ class SiameseModule(pl.LightningModule):
         pairs, index = self.data.pairs(part), self.data.parts[part]
         labels = self.data.source.labels[torch.from_numpy(index)]
         return pair_verification(
-            embeddings, labels, torch.from_numpy(np.searchsorted(index, pairs)), self.pair_distance
+            embeddings, labels, torch.from_numpy(np.searchsorted(index, pairs)), self.settings.pair_distance
         )
 
-    @property
-    def monitor(self) -> str:
-        """What the best checkpoint is best by, of :attr:`measured`."""
-        return "view_recall_at_1" if self.data.has_views("validation") else "auc"
+    def _triplets(self, part: str) -> np.ndarray:
+        """The fixed triplets of ``part`` as places among its images, [T, 3]."""
+        return np.searchsorted(self.data.parts[part], self.data.triplets[part])
+
+    def _measure_monitored(self) -> None:
+        """Measure what is monitored on the validation images, just embedded, where that is not done every epoch anyway.
+
+        Raises:
+            ConfigError: when it is undefined before training.
+            RunError: when it is from a later epoch on.
+        """
+        name = self.monitor
+        # cos_mean is measured more closely at the end of a run, and the last digit may choose the best.
+        if name not in METRICS or (name in self.measured and name != "cos_mean"):
+            return
+        found = value_of(
+            name,
+            self.embeddings.numpy(),
+            self.data.source.labels.numpy()[self.data.parts["validation"]],
+            self._triplets("validation"),
+            len(self.data.source.class_names),
+            how(self.settings, self.settings.distance_threshold),
+            roles_of(self.data.source, self.data.parts["validation"], self.settings),
+            points_of(self._triplets("validation"), self.settings),
+        )
+        if not isinstance(found, Undefined):
+            self.measured[name] = found
+        elif self.trainer.sanity_checking:
+            raise ConfigError(f"callbacks.monitor=val/{name}: undefined on the validation images: {found.reason}")
+        else:
+            raise RunError(f"val/{name} is undefined at epoch {self.trainer.current_epoch + 1}: {found.reason}")
 
     def _loss(self, part: str, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The loss over ``part``, the mean over the batches that the data measures it on, whatever the

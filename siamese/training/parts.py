@@ -97,7 +97,7 @@ def evaluate_pairs(
             images=pixels(data.source.images, shown),
             labels=labels[shown],
             distances=torch.linalg.vector_norm(first - second, dim=1).numpy(),
-            threshold=np.array(module.pair_distance),
+            threshold=np.array(module.settings.pair_distance),
             class_names=np.array(data.source.class_names),
         )
     found = module.measure_pairs(train, "train")

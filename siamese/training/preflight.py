@@ -36,6 +36,7 @@ from siamese.runs.read import read_manifest
 from siamese.training.build import build_net, make_kind
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
+from siamese.training.monitor import check_monitor, check_monitor_with_images
 from siamese.training.schedule import schedule
 
 log = logging.getLogger(__name__)
@@ -47,13 +48,15 @@ def preflight(config: Config) -> None:
     """Check what needs torch, and no images.
 
     Raises:
-        ConfigError: for a logger that is not installed, a device that is not there, batches, a loss or an
-            accumulation that do not go together, and values that a loss, the optimizer or the scheduler refuses.
+        ConfigError: for a logger that is not installed, a measure that cannot be monitored, a device that is not there,
+            batches, a loss or an accumulation that do not go together, and values that a loss, the optimizer or the
+            scheduler refuses.
     """
     kind = make_kind(config)
     make_augmentation(config.data)
     _check_logger(config)
     _check_callbacks(config)
+    check_monitor(config, kind)
     check_device(config)
     _check_network(config)
     _check_optimization(config)
@@ -66,10 +69,12 @@ def preflight_with_images(config: Config, module: SiameseModule, data: SiameseDa
     """Check what needs the images as well.
 
     Raises:
-        ConfigError: for a network that cannot embed images of this size, and for too few of them for KoLeo.
+        ConfigError: for a network that cannot embed images of this size, for too few of them for KoLeo,
+            and for a measure of other images.
     """
     _check_image_size(config, module)
     _check_koleo_rows(config, module.objective, data)
+    check_monitor_with_images(module, data)
 
 
 def check_same_data(run: RunDirectory, data: SiameseData) -> None:

@@ -19,7 +19,7 @@ EVERY = 30.0  # seconds between two lines
 
 class ProgressBar(RichProgressBar):
     """Lightning's rich bar that counts epochs as the log does, from epoch 0, which is before training, and carries
-    the loss of the last window and the last validation's AUC."""
+    the loss of the last window and what is monitored."""
 
     def __init__(self) -> None:
         super().__init__(leave=False)
@@ -43,10 +43,8 @@ class ProgressBar(RichProgressBar):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        measured = {
-            k: v for k in ("val/auc", "val/view_recall_at_1") if (v := trainer.callback_metrics.get(k)) is not None
-        }
-        shown = {"loss": self._loss, **measured}
+        monitored = f"val/{pl_module.monitor}"
+        shown = {"loss": self._loss, monitored: trainer.callback_metrics.get(monitored)}
         return {name: f"{float(value):.4f}" for name, value in shown.items() if value is not None}
 
 

@@ -17,10 +17,10 @@ from siamese.config.validate import flatten, to_dict, validate
 from siamese.config.words import pasteable
 from siamese.errors import ConfigError, RunError
 from siamese.paths import CONF, near, shown
-from siamese.runs.checkpoint import resumable
+from siamese.runs.checkpoint import Trained, resumable
 from siamese.runs.read import read_config, read_overrides, require_places, status_if_readable
 
-EPOCHS = "trainer.max_epochs"
+EPOCHS, PATIENCE = "trainer.max_epochs", "callbacks.patience"
 
 
 def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path] = ()) -> Config:
@@ -43,10 +43,13 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
     for key, value in asked.items():
         if not is_scientific(key) or own_values.get(key) == value:
             continue
+        if key == PATIENCE:
+            _require_more_patience(own.callbacks.patience, value)
+            continue
         if key != EPOCHS:
             raise ConfigError(
                 f"{key}={value}: resume cannot change what the run computes (it has {key}={own_values.get(key)}); "
-                f"only {EPOCHS} and {', '.join(NOT_SCIENTIFIC)} may change"
+                f"only {EPOCHS}, {PATIENCE} and {', '.join(NOT_SCIENTIFIC)} may change"
             )
         if not isinstance(value, int) or value < epochs:
             raise ConfigError(f"{key}={value}: resume may raise it above {epochs}, not lower it")
@@ -69,10 +72,29 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
         trained = resumable(run)
     except RunError as error:
         raise ConfigError(f"resume={run}: {error}") from None
-    completed = status_if_readable(run).get("state") == "completed" and (trained or epochs) >= epochs
-    if completed and config.trainer.max_epochs <= epochs:
-        raise ConfigError(f"resume={run}: the run has completed its {epochs} epochs; raise {EPOCHS} to go on")
+    if status_if_readable(run).get("state") == "completed":
+        _require_work(run, trained, epochs, config)
     return config
+
+
+def _require_more_patience(own: int | None, asked: object) -> None:
+    """Refuse a patience under which the run would have stopped before."""
+    if asked is not None and (own is None or not isinstance(asked, int) or asked < own):
+        may = "not set it: the run has none" if own is None else f"raise it above {own} or set it to null, not lower it"
+        raise ConfigError(f"{PATIENCE}={asked}: resume may {may}")
+
+
+def _require_work(run: Path, trained: Trained | None, epochs: int, config: Config) -> None:
+    """Refuse to go on with a completed run that has nothing left to do under ``config``."""
+    patience, monitored = config.callbacks.patience, config.callbacks.monitor or "what it monitors"
+    stopped = trained is not None and trained.epochs < epochs
+    if patience is not None and trained and trained.since and trained.epochs - trained.since >= patience:
+        raise ConfigError(
+            f"resume={run}: the run has ended at epoch {trained.epochs}, since {monitored} has not improved since "
+            f"epoch {trained.since}; raise {PATIENCE} above {trained.epochs - trained.since} or set it to null to go on"
+        )
+    if not stopped and config.trainer.max_epochs <= epochs:
+        raise ConfigError(f"resume={run}: the run has completed its {epochs} epochs; raise {EPOCHS} to go on")
 
 
 def _changes_asked(run: Path, said: list[str]) -> dict[str, Any]:

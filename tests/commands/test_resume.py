@@ -46,6 +46,7 @@ EXPERIMENTS = {
     "trainer.max_epochs=3 callbacks.checkpoint_every_steps=2",
     "constant": "accumulation=memory accumulation.scope=persistent accumulation.size=60 optimizer=sgd "
     "trainer.max_epochs=4 callbacks.checkpoint_every_steps=1",
+    "patience": "optimizer.lr=0.01 trainer.max_epochs=9 callbacks.monitor=val/recall_at_10 callbacks.patience=2",
 }
 
 
@@ -248,6 +249,13 @@ def test_killed_in_and_between_epochs(
 ) -> None:
     places = [at("after a micro-batch", 7), at("after an epoch"), at("in a validation")]
     assert_survives(killer, experiment, tmp_path / "run", reference(experiment), places)
+
+
+def test_killed_where_patience_ends(killer: Killer, reference: Callable[[str], Path], tmp_path: Path) -> None:
+    last = int(rows(reference("patience"))[-1]["epoch"])
+    assert 3 <= last < 9
+    places = [at("after an epoch"), at("after last.ckpt is renamed", last - 1), at("in the final validation")]
+    assert_survives(killer, "patience", tmp_path / "run", reference("patience"), places)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

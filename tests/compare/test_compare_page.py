@@ -6,19 +6,15 @@ Skipped where no chromium is on the PATH, unless SIAMESE_CHROMIUM=required.
 import io
 import json
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 from support.browsing import Visit
+from support.processes import ROOT
 from support.synthetic_runs import CLASSES, arrays_of, learned, study, write_run
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import compare as command  # noqa: E402
+from siamese.commands import compare as command
 
 pytestmark = pytest.mark.slow
 

@@ -53,16 +53,17 @@ def test_an_epoch_of_half_a_minute_is_silent(tmp_path: Path, caplog: pytest.LogC
     assert lines(caplog) == []
 
 
-def test_the_bar_counts_as_the_log_does_and_carries_loss_and_auc() -> None:
+def test_the_bar_counts_as_the_log_does_and_carries_loss_and_what_is_monitored() -> None:
     bar = ProgressBar()
     trainer: Any = SimpleNamespace(max_epochs=2, callback_metrics={})
     bar._trainer = trainer
     assert bar.sanity_check_description == "epoch 0, before training"
     assert [bar._get_train_description(epoch) for epoch in (0, 1)] == ["epoch 1/2", "epoch 2/2"]
-    assert bar.get_metrics(trainer, None) == {}  # type: ignore[arg-type]
+    module: Any = SimpleNamespace(monitor="map_at_r")
+    assert bar.get_metrics(trainer, module) == {}
     bar._loss = torch.tensor(0.25)
-    trainer.callback_metrics["val/auc"] = torch.tensor(0.91237)
-    assert bar.get_metrics(trainer, None) == {"loss": "0.2500", "val/auc": "0.9124"}  # type: ignore[arg-type]
+    trainer.callback_metrics |= {"val/auc": torch.tensor(0.5), "val/map_at_r": torch.tensor(0.91237)}
+    assert bar.get_metrics(trainer, module) == {"loss": "0.2500", "val/map_at_r": "0.9124"}
 
 
 def test_a_terminal_that_goes_away_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,133 @@
+"""Which classes a group won and lost against its baseline, by what per_class.csv of each run says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from siamese.compare.comparison import Comparison
+from siamese.compare.grouping import Group
+from siamese.errors import RunError
+from siamese.runs.bounds import parse_csv, read_text
+from siamese.runs.read import LARGEST_TABLE
+from siamese.runs.run import Run, relative
+
+MEASURE = "recall_at_1"
+COLUMNS = ("part", "class", "images", MEASURE)
+MOST_CLASSES = 10  # shown of those won, and of those lost
+MOST_GROUPS = 24  # that have such a table
+OfClasses = dict[str, tuple[int, float]]  # images and recall of each class, by its name
+
+
+@dataclass(frozen=True)
+class Change:
+    """One class: its recall_at_1 in the group and in the baseline, means over ``seeds`` paired seeds."""
+
+    name: str
+    images: str
+    own: float
+    baseline: float
+    seeds: int
+
+    @property
+    def change(self) -> float:
+        return self.own - self.baseline
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """The classes that ``group`` won most and lost most, of all ``classes`` that both have measured in ``part``."""
+
+    group: Group
+    baseline: Group
+    part: str
+    won: list[Change]
+    lost: list[Change]
+    classes: int
+    better: int
+    worse: int
+
+
+def class_changes(c: Comparison) -> tuple[list[Changes], list[str]]:
+    """The changes of each group that has a baseline, on test images where these were measured, else on validation
+    images; and, in words, which runs have none and why."""
+    part = "test" if any(name.startswith("test/") for run in c.runs for name in run.summary) else "validation"
+    pairs = {d.group.number: d.baseline for d in c.differences}
+    compared = [(g, pairs[g.number]) for g in c.groups if g.number in pairs][:MOST_GROUPS]
+    missing: dict[str, None] = {}
+    baselines: dict[Run, OfClasses] = {}
+    for run in {run: None for _, baseline in compared for run in baseline.members}:
+        baselines[run] = _read(run, part, missing)
+    found = []
+    for group, baseline in compared:
+        by_class: dict[str, list[tuple[int, float, float]]] = {}
+        for unit in [unit for unit in group.runs if unit in baseline.runs]:
+            own = _mean(_read(run, part, missing) for run in group.runs[unit])
+            other = _mean(baselines[run] for run in baseline.runs[unit])
+            for name in own.keys() & other.keys():
+                by_class.setdefault(name, []).append((own[name][0], own[name][1], other[name][1]))
+        if by_class:
+            found.append(_changes(group, baseline, part, by_class))
+    return found, list(missing)
+
+
+def _changes(group: Group, baseline: Group, part: str, by_class: dict[str, list[tuple[int, float, float]]]) -> Changes:
+    every = []
+    for name, seeds in by_class.items():
+        counts, own, other = zip(*seeds, strict=True)
+        low, high = min(counts), max(counts)
+        images = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        every.append((high, Change(name, images, float(np.mean(own)), float(np.mean(other)), len(seeds))))
+    # Of as large changes those of the most images first: they are the least by chance.
+    every.sort(key=lambda one: (-abs(one[1].change), -one[0], one[1].name))
+    better = [change for _, change in every if change.change > 0]
+    worse = [change for _, change in every if change.change < 0]
+    return Changes(
+        group, baseline, part, better[:MOST_CLASSES], worse[:MOST_CLASSES], len(every), len(better), len(worse)
+    )
+
+
+def _mean(runs: Iterable[OfClasses]) -> OfClasses:
+    """The means over runs that share a group and a seed, of the classes that all of them have."""
+    found = list(runs)
+    if len(found) == 1:
+        return found[0]
+    shared = set(found[0]).intersection(*found[1:])
+    return {name: (found[0][name][0], float(np.mean([of[name][1] for of in found]))) for name in shared}
+
+
+def _read(run: Run, part: str, missing: dict[str, None]) -> OfClasses:
+    """What ``run`` says of the classes of ``part``; a line in ``missing`` where it says nothing."""
+    path = run.measured / "per_class.csv"
+    if not path.exists():
+        missing[run.name] = None
+        return {}
+    try:
+        return _parsed(path.name, read_text(path, LARGEST_TABLE), part)
+    except RunError as error:
+        missing[f"{run.name} ({relative(error, run.measured)})"] = None
+        return {}
+
+
+def _parsed(name: str, text: str, part: str) -> OfClasses:
+    """The classes of ``part`` whose recall has a value.
+
+    Raises:
+        RunError: for what is no such table.
+    """
+    found: OfClasses = {}
+    for number, row in enumerate(parse_csv(text, name), 2):
+        if lacking := [column for column in COLUMNS if column not in row]:
+            raise RunError(f"{name}: has no column {lacking[0]}; expected {', '.join(COLUMNS)}")
+        if row["part"] != part or not row[MEASURE]:
+            continue
+        images, recall = row["images"], row[MEASURE]
+        try:
+            found[row["class"]] = (int(images), float(recall))
+        except ValueError:
+            raise RunError(f"{name}: row {number}: expected numbers, found {images!r:.30} and {recall!r:.30}") from None
+        if not 0 <= found[row["class"]][1] <= 1:
+            raise RunError(f"{name}: row {number}: {MEASURE}: expected a share, found {recall:.30}")
+    return found
