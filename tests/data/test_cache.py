@@ -33,6 +33,7 @@ from siamese.data.files.lock import locked
 from siamese.data.files.stored import StoredImages
 from siamese.data.images import LabelledImages
 from siamese.data.load import describe
+from siamese.decoding import rows
 from siamese.errors import ConfigError, RunError
 
 SIDE = 8
@@ -83,13 +84,13 @@ class Folder:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     folder = Folder(tmp_path)
     write_folder(folder.root, {"a": 6, "b": 6}, size=(SIDE, SIDE))
-    decode = grow.decode
+    decode = rows.decode
 
     def counting(file: Path, decoding: Any) -> Any:
         folder.decoded.append(file.relative_to(folder.root).as_posix())
         return decode(file, decoding)
 
-    monkeypatch.setattr(grow, "decode", counting)
+    monkeypatch.setattr(rows, "decode", counting)
     return folder
 
 
@@ -170,7 +171,7 @@ def test_what_was_decoded_before_a_stop_is_kept(
     error: BaseException, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grow, "TOGETHER", 4)
-    decode = grow.decode
+    decode = rows.decode
 
     def stopping(file: Path, decoding: Any) -> Any:
         if file.name == "004.png" and file.parent.name == "b":
@@ -178,7 +179,7 @@ def test_what_was_decoded_before_a_stop_is_kept(
         return decode(file, decoding)
 
     with monkeypatch.context() as patch:
-        patch.setattr(grow, "decode", stopping)
+        patch.setattr(rows, "decode", stopping)
         with pytest.raises(type(error)):
             folder()
     assert folder.check() == all_of(folder)[8:]
@@ -196,7 +197,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(folder: Folder, monkeypatch: 
         return pwrite(descriptor, content, place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(grow.os, "pwrite", filling)
+        patch.setattr(rows.os, "pwrite", filling)
         with pytest.raises(RunError) as failed:
             folder()
     expected = f"data.cache_dir={folder.cache_dir}: cannot be written to (No space left on device)"
@@ -326,13 +327,13 @@ def test_missing_pixels_are_decoded_anew(folder: Folder) -> None:
 
 
 def _decode_in_a_process(folder: Folder, start: Any, answers: Any) -> None:
-    decode, said = grow.decode, list[str]()
+    decode, said = rows.decode, list[str]()
 
     def slow(file: Path, decoding: Any) -> Any:
         time.sleep(0.005)
         return decode(file, decoding)
 
-    grow.decode = slow
+    rows.decode = slow
     lock.log.setLevel(logging.INFO)
     lock.log.addHandler(handler := logging.Handler())
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]

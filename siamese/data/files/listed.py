@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese.data.files.decode import Decoding
+from siamese.decoding.decode import Decoding
 from siamese.errors import RunError, several
 
 log = logging.getLogger(__name__)

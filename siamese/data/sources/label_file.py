@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from siamese.data.files import collection
-from siamese.data.files.decode import Decoding
 from siamese.data.files.find import PARTS
-from siamese.data.files.formats import is_image_name
 from siamese.data.files.listed import files_below, present
 from siamese.data.files.source import source_of_files
 from siamese.data.images import LabelledImages
 from siamese.data.sources.table import Table, read_table
+from siamese.decoding.decode import Decoding
+from siamese.decoding.formats import is_image_name
 from siamese.errors import ConfigError, nearest, several
 
 log = logging.getLogger(__name__)
