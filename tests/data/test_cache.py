@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 from support.images import write_folder
+from support.processes import Cli
 
 from siamese.config.data import Data
 from siamese.data import SiameseData, images
@@ -200,7 +201,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(folder: Folder, monkeypatch: 
         patch.setattr(rows.os, "pwrite", filling)
         with pytest.raises(RunError) as failed:
             folder()
-    expected = f"data.cache_dir={folder.cache_dir}: cannot be written to (No space left on device)"
+    expected = (
+        f"data.cache_dir={folder.cache_dir}: cannot be written to (No space left on device); choose another folder"
+    )
     assert str(failed.value) == expected
     assert folder.check() == all_of(folder)[4:]
 
@@ -413,7 +416,8 @@ def test_a_cache_that_cannot_be_written_serves_what_it_has(folder: Folder, monke
         folder.change("a/new.png", 3)
         with pytest.raises(RunError) as error:
             folder()
-    assert str(error.value) == f"data.cache_dir={folder.cache_dir}: cannot be written to (Read-only file system)"
+    where = f"data.cache_dir={folder.cache_dir}"
+    assert str(error.value) == f"{where}: cannot be written to (Read-only file system); choose another folder"
 
 
 def test_a_file_in_the_place_of_the_cache(folder: Folder) -> None:
@@ -422,6 +426,15 @@ def test_a_file_in_the_place_of_the_cache(folder: Folder) -> None:
         RunError, match=r"^data\.cache_dir=.*cache: cannot be written to \((Not a directory|File exists)\)"
     ):
         folder()
+
+
+def test_a_home_that_cannot_be_written_to_is_one_line(folder: Folder, train_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("no folder, so that nothing can be written below it, even by root")
+    words = ("data=image_folder", f"data.root={folder.root}", "model=conv_small", f"hydra.run.dir={tmp_path / 'run'}")
+    done = train_cli(*words, "device=cpu", check=False, HOME=str(tmp_path / "home"), XDG_CACHE_HOME="")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"data.cache_dir={tmp_path}/home/.cache/siamese: cannot be written to (Not a directory)" in done.stderr
+    assert "choose another folder" in done.stderr
 
 
 # -- damaged files ---------------------------------------------------------------------------------

@@ -121,7 +121,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(root: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (42 * ROW, limits[1]))
     try:
-        with pytest.raises(RunError, match=r"^data\.cache_dir=.*cache: cannot be written to \(File too large\)$"):
+        with pytest.raises(
+            RunError, match=r"^data\.cache_dir=.*cache: cannot be written to \(File too large\); choose another folder$"
+        ):
             decoded(root, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

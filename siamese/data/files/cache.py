@@ -65,7 +65,9 @@ def decoded(source: LabelledImages) -> LabelledImages:
                 held, outcome = _complete(folder, files, wanted, lock)
         except OSError as error:  # which matters only where there is something to be written
             if not _all_damaged(files, missing, outcome):
-                raise RunError(f"data.cache_dir={one_line(cache)}: cannot be written to ({error.strerror})") from None
+                raise RunError(
+                    f"data.cache_dir={one_line(cache)}: cannot be written to ({error.strerror}); choose another folder"
+                ) from None
     with contextlib.suppress(OSError):
         os.utime(folder)  # when it was last used
     for note, paths in outcome.notes.items():
