@@ -40,7 +40,8 @@ class Worker:
 
     def __init__(self, setting: dict[str, Any], descriptors: Sequence[int]) -> None:
         self.task: Task | None = None
-        found = [str(Path(siamese.__file__).parents[1]), *filter(None, sys.path)]
+        # It is to find the plugins and this package where we do, whatever else is installed.
+        found = [*(place or os.getcwd() for place in sys.path), str(Path(siamese.__file__).parents[1])]
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "siamese.decoding.worker"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -200,11 +201,17 @@ with locked(root / "cache", wait=True) as lock, open(root / "pixels", "wb") as f
 def test_a_process_whose_parent_is_killed_keeps_the_lock_while_it_decodes(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")  # which the process reads until it is closed
     parent = subprocess.Popen([sys.executable, "-c", ORPHANED, str(tmp_path)], cwd=ROOT)
-    with open(tmp_path / "pipe.png", "wb"):  # when the process has begun
-        parent.kill()
-        parent.wait()
-        with open(tmp_path / "cache" / ".lock", "rb") as lock, pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    deadline, pipe = time.monotonic() + 60, -1
+    while pipe < 0:
+        assert parent.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+        with contextlib.suppress(OSError):  # until the process has begun to read
+            pipe = os.open(tmp_path / "pipe.png", os.O_WRONLY | os.O_NONBLOCK)
+    parent.kill()
+    parent.wait()
+    with open(pipe, "wb"), open(tmp_path / "cache" / ".lock", "rb") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with open(tmp_path / "cache" / ".lock", "rb") as lock:
         deadline = time.monotonic() + 20
         while True:

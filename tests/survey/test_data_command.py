@@ -115,6 +115,22 @@ def test_the_cache_is_listed_and_cleared(survey: tuple[Path, str], words: list[s
     assert "no decoded collection is kept" in cli("scripts/data.py", "--cache", cache).stdout
 
 
+def test_damaged_files_are_said_to_be_left_out_and_counted_nowhere_else(cli: Cli, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", {"cat": 9, "dog": 9}, size=(16, 16))
+    (root / "cat" / "broken\n.jpg").write_bytes(b"\xff\xd8")
+    where = (
+        f"data.root={root}",
+        "data.image_size=16",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        "--out",
+        tmp_path / "out",
+    )
+    shown = cli("scripts/data.py", "data=image_folder", "data.damaged=skip", *where).stdout
+    assert re.search(r"images +18, ", shown)
+    assert re.search(r"formats +\.png 18 *$", shown, re.MULTILINE)
+    assert r"files that cannot be decoded: 1, such as cat/broken\n.jpg" in shown
+
+
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
