@@ -35,6 +35,7 @@ print(count)
     [
         ("siamese.config", []),
         ("siamese.runs", []),
+        ("siamese.decoding", []),
         ("siamese.figures", []),
         ("siamese.compare", []),
         ("siamese.sweep", []),

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from siamese.commands.arguments import Parser
 from siamese.commands.messages import errors_in_one_line
+from siamese.config.targets import check_handed
 from siamese.config.validate import validate
 from siamese.errors import ConfigError, nearest
 from siamese.paths import CONF, near, with_own_modules
@@ -66,6 +67,7 @@ def _look(words: Sequence[str], bits: int | None, out: Path, command: str) -> No
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = validate(compose("train", [*words, "name=data"]))
+    check_handed(config.data)
     survey = look(config.data, config.seed, bits)
     console = Console()
     for shown in tables(survey):

@@ -3,6 +3,7 @@
     python scripts/evaluate.py outputs/RUN                                best.ckpt, on validation and test images
     python scripts/evaluate.py outputs/RUN --checkpoint last --split test
     python scripts/evaluate.py outputs/RUN --data image_folder --root ~/photos
+    python scripts/evaluate.py outputs/RUN --data label_file --root ~/photos --labels labels.csv
     python scripts/evaluate.py outputs/RUN --figures-only                 from its arrays, without the model
 
 The best checkpoint on the run's own images is written into the run directory, anything else into a folder of its
@@ -19,6 +20,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -29,7 +31,7 @@ from siamese.commands.messages import errors_in_one_line
 from siamese.commands.remeasure import on_other, on_own
 from siamese.config.data import Data
 from siamese.config.schema import Config
-from siamese.config.targets import check_targets
+from siamese.config.targets import check_targets, lacking
 from siamese.config.trust import refuse_strangers
 from siamese.config.validate import validate
 from siamese.config.words import pasteable
@@ -60,6 +62,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--split", choices=("validation", "test"), help="only this part (default: both)")
     add("--data", metavar="OPTION", help="other images: an option of the group data, such as image_folder")
     add("--root", type=Path, metavar="PATH", help="where the images are")
+    add("--labels", type=Path, metavar="FILE", help="the table that names them, of --data label_file")
     add("--out", type=Path, metavar="DIR", help="write there, and leave the run directory as it is")
     add(
         "--trust", action="append", default=[], metavar="MODULE", help="a module of yours that the run names targets of"
@@ -131,7 +134,7 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
     check_targets(config)
     source = load(config.data, config.seed)
     own = source.fingerprint == read_manifest(run.path).get("data", {}).get("fingerprint")
-    if not own and not asked.data and not asked.root:
+    if not own and not (asked.data or asked.root or asked.labels):
         raise RunError(
             f"{config.data.root or config.data.source_name}: no longer has the images that the run was trained on"
         )
@@ -178,21 +181,22 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
 
 def _data(asked: argparse.Namespace, config: Config) -> Data:
     """The configuration of the images that are asked for, in the size that the run's are."""
-    root = str(asked.root or config.data.root)
+    told: dict[str, Any] = {key: str(path) for key, path in (("root", asked.root), ("labels", asked.labels)) if path}
     if asked.data is None:
-        return dataclasses.replace(config.data, root=root) if asked.root else config.data
+        return dataclasses.replace(config.data, **told)
     folders = ",".join(f"file://{folder.expanduser().absolute()}" for folder in asked.config_dir)
     words = [f"data={asked.data}", "name=evaluation", f"data.image_size={config.data.image_size}"]
     words += [f"hydra.searchpath=[{folders}]"] if folders else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", words)
     if composed.data.source == OmegaConf.create(config.data.source):
-        return dataclasses.replace(config.data, root=root) if asked.root else config.data
-    if asked.root:
-        composed.data.root = root
-    elif not composed.data.root and asked.data == "image_folder":
-        raise ConfigError("--data image_folder: needs a folder; add --root PATH")
-    return dataclasses.replace(validate(composed).data, eval_batch_size=config.data.eval_batch_size)
+        return dataclasses.replace(config.data, **told)
+    composed.data.update(told)
+    data = validate(composed).data
+    for key, needed in (("root", "a folder; add --root PATH"), ("labels", "a table; add --labels FILE")):
+        if key in lacking(data):
+            raise ConfigError(f"--data {asked.data}: needs {needed}")
+    return dataclasses.replace(data, eval_batch_size=config.data.eval_batch_size)
 
 
 def _fitted(config: Config) -> Config:
@@ -223,7 +227,8 @@ def _out(asked: argparse.Namespace, run: RunDirectory, *, own: bool, checkpoint:
         return run
     if asked.out is None:
         root = asked.root.expanduser().resolve().name if asked.root else ""
-        words = [checkpoint] if own else [checkpoint, asked.data or "", root]
+        labels = asked.labels.stem if asked.labels else ""
+        words = [checkpoint] if own else [checkpoint, asked.data or "", root, labels]
         return RunDirectory(folder_of(run.path, words, fingerprint))
     if _is_the_run(asked):
         raise ConfigError(f"--out {asked.out}: holds the run's own results; choose another directory")

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from siamese.config.data import HANDED_TO_SOURCE, OF_FILES
+from siamese.config.data import HANDED_TO_SOURCE, OF_FILES, Data
 from siamese.config.schema import KEYS, OWN_KEYS, SPANS, TARGETS, Config
 from siamese.config.values import check_type, fits, shown
 from siamese.errors import ConfigError, nearest
@@ -36,23 +36,35 @@ def check_targets(config: Config) -> None:
             given = {k: v for k, v in inner.items() if k != "_target_" and k not in own}
             target = find_target(key, inner["_target_"])
             check_arguments(key, inner["_target_"], target, given, supplied, own)
-    _check_handed(config)
+    check_handed(config.data)
 
 
-def _check_handed(config: Config) -> None:
-    """Refuse a source that needs what a key of ``data`` does not say."""
-    path = config.data.source["_target_"]
-    source = find_target("data.source", path)
-    hints = _hints(source)
-    for key in HANDED_TO_SOURCE:
-        value = getattr(config.data, key)
-        if value is None and key in parameters(source) and not fits(None, hints.get(key, Any)):
-            raise ConfigError(f"data.{key}: {config.data.source_name} needs it (write data.{key}=VALUE)")
-        if key in OF_FILES and key not in parameters(source) and value != KEYS[f"data.{key}"].default:
+def check_handed(data: Data) -> None:
+    """Refuse a source that needs what a key of ``data`` does not say, and a key that it has no use for.
+
+    Raises:
+        ConfigError: naming the key; see also :func:`check_targets`.
+    """
+    for key in lacking(data):
+        raise ConfigError(f"data.{key}: {data.source_name} needs it (write data.{key}=VALUE)")
+    taken = parameters(find_target("data.source", data.source["_target_"]))
+    for key in OF_FILES:
+        value, default = getattr(data, key), KEYS[f"data.{key}"].default
+        if key not in taken and value != default:
             raise ConfigError(
-                f"data.{key}={shown(value)}: {config.data.source_name} has no use for it; expected "
-                f"{shown(KEYS[f'data.{key}'].default)}"
+                f"data.{key}={shown(value)}: {data.source_name} has no use for it; expected {shown(default)}"
             )
+
+
+def lacking(data: Data) -> list[str]:
+    """The keys of ``data`` that its source needs and that say nothing.
+
+    Raises:
+        ConfigError: for a source that cannot be found.
+    """
+    source = find_target("data.source", data.source["_target_"])
+    hints, unsaid = _hints(source), [key for key in HANDED_TO_SOURCE if getattr(data, key) is None]
+    return [key for key in unsaid if key in parameters(source) and not fits(None, hints.get(key, Any))]
 
 
 def node_of(config: Config, key: str) -> Mapping[str, Any]:

@@ -188,7 +188,9 @@ class SiameseData(pl.LightningDataModule):
         start, end = self.loader.segment(number)
         if self._found.get("place") != place or self.loader.position() == start:
             segment = Segment(number, end - start, self.loader.batch_size, self._embed_training)
-            self._found = {"place": place, "items": torch.from_numpy(self._items(epoch, segment))}
+            found = {"place": place, "items": torch.from_numpy(self._items(epoch, segment))}
+            # Devices may differ in the last bits of embeddings, and so in what they find: all take the first's.
+            self._found = self.trainer.strategy.broadcast(found) if self.trainer else found
         draws = self._draws(epoch, self.loader.items, self.layout.images)
         first = start * self.loader.batch_size
         return Epoch(self._found["items"], draws[first : first + len(self._found["items"])])
@@ -200,7 +202,7 @@ class SiameseData(pl.LightningDataModule):
         device, training, chunks = self.trainer.strategy.root_device, net.training, []
         net.eval()
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            for batch in self._loader(self.parts["train"]):  # on each of several devices: each draws the same items
+            for batch in self._loader(self.parts["train"]):  # on each of several devices, which all get here
                 moved = batch._replace(images=batch.images.to(device), labels=batch.labels.to(device))
                 chunks.append(net(self.on_after_batch_transfer(moved, 0).images).float().cpu())
         net.train(training)

@@ -70,9 +70,14 @@ def look(data: Data, seed: int, near: int | None) -> Survey:
         ConfigError: when the source refuses what it was given.
         RunError: when images cannot be read.
     """
-    source = describe(data, seed)
-    files = source.images if isinstance(source.images, ImageFiles) else None
-    source = decoded(source) if files is not None else source
+    source = found = describe(data, seed)
+    files, skipped = None, {}
+    if isinstance(found.images, ImageFiles):
+        source = decoded(found)
+        kept = np.isin(found.ids, source.ids)
+        files, skipped = found.images.take(np.flatnonzero(kept)), dict(found.images.skipped)
+        if not kept.all():
+            skipped["files that cannot be decoded"] = found.ids[~kept].tolist()
     split, refused = None, None
     try:
         split = split_images(source, data, seed)
@@ -86,7 +91,7 @@ def look(data: Data, seed: int, near: int | None) -> Survey:
         parts,
         refused,
         () if split is None else split.remarks,
-        {} if files is None else files.skipped,
+        skipped,
         {} if files is None else Counter(PurePosixPath(str(path)).suffix.lower() for path in files.paths),
         np.empty((0, 2), np.int64) if files is None else _sizes(files),
         across(source, parts or everything),

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from siamese.decoding.names import one_line
 from siamese.survey.look import Survey
 
 SHOWN = 12  # classes, formats and the like
@@ -35,7 +36,7 @@ def facts(survey: Survey) -> list[tuple[str, str]]:
             ("sizes", " · ".join(f"{w}x{h}" for w, h in (smallest, middle, largest)) + " (least, median, most)")
         )
     for kind, names in survey.skipped.items():
-        said.append(("skipped", f"{kind}: {len(names):,}, such as {names[0]}"))
+        said.append(("skipped", f"{kind}: {len(names):,}, such as {one_line(names[0])}"))
     said.append(("same pixels", f"{_pairs(len(survey.duplicates))} across parts or classes"))
     if survey.near is not None:
         said.append(("look alike", _pairs(len(survey.near))))

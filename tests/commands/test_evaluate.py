@@ -385,6 +385,18 @@ def as_it_is(run: Path) -> None:
     pass
 
 
+def test_the_test_part_of_a_table_is_measured(cli: Cli, run: Path, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", {"dog": 6, "fox": 6}, size=(20, 26))
+    rows = [f"{kind}/{i:03d}.png,{kind},{'test' if i < 4 else 'train'}" for kind in ("dog", "fox") for i in range(6)]
+    (tmp_path / "mine.csv").write_text("\n".join(["path,label,split", *rows]))
+    words = ("--data", "label_file", "--root", folder, "--labels", tmp_path / "mine.csv")
+    cli(SCRIPT, run, *words, XDG_CACHE_HOME=str(tmp_path))
+    (out,) = (run / "evaluations").iterdir()
+    assert out.name == "best_label_file_photos_mine"
+    with np.load(out / "arrays" / "test.npz", allow_pickle=False) as stored:
+        assert sorted(stored["ids"]) == [f"{kind}/{i:03d}.png" for kind in ("dog", "fox") for i in range(4)]
+
+
 @pytest.mark.parametrize(
     ("spoil", "words", "status", "said"),
     [
@@ -400,6 +412,15 @@ def as_it_is(run: Path) -> None:
         (as_it_is, ["--chekpoint", "last"], 2, "did you mean '--checkpoint'?"),
         (as_it_is, ["--split", "train"], 2, "argument --split: invalid choice: 'train'"),
         (as_it_is, ["--data", "image_folder"], 2, "--data image_folder: needs a folder; add --root PATH"),
+        (as_it_is, ["--data", "label_file", "--labels", "x.csv"], 2, "--data label_file: needs a folder; add --root"),
+        (as_it_is, ["--data", "label_file", "--root", "."], 2, "--data label_file: needs a table; add --labels FILE"),
+        (
+            as_it_is,
+            ["--data", "label_file", "--root", ".", "--labels", "no.csv"],
+            2,
+            "data.labels=no.csv: no such file, neither from the working directory nor below .",
+        ),
+        (as_it_is, ["--labels", "x.csv"], 2, "data.labels=x.csv: digits has no use for it; expected null"),
         (as_it_is, ["--data", "image_foldr"], 2, "data=image_foldr: no such option"),
         (as_it_is, ["--data", "image_folder", "--root", "/no/such"], 2, "data.root=/no/such: no such folder"),
     ],

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 from support.images import write_folder
+from support.processes import Cli
 
 from siamese.config.data import Data
 from siamese.data import SiameseData, images
@@ -33,6 +34,7 @@ from siamese.data.files.lock import locked
 from siamese.data.files.stored import StoredImages
 from siamese.data.images import LabelledImages
 from siamese.data.load import describe
+from siamese.decoding import rows
 from siamese.errors import ConfigError, RunError
 
 SIDE = 8
@@ -83,13 +85,13 @@ class Folder:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     folder = Folder(tmp_path)
     write_folder(folder.root, {"a": 6, "b": 6}, size=(SIDE, SIDE))
-    decode = grow.decode
+    decode = rows.decode
 
     def counting(file: Path, decoding: Any) -> Any:
         folder.decoded.append(file.relative_to(folder.root).as_posix())
         return decode(file, decoding)
 
-    monkeypatch.setattr(grow, "decode", counting)
+    monkeypatch.setattr(rows, "decode", counting)
     return folder
 
 
@@ -170,7 +172,7 @@ def test_what_was_decoded_before_a_stop_is_kept(
     error: BaseException, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grow, "TOGETHER", 4)
-    decode = grow.decode
+    decode = rows.decode
 
     def stopping(file: Path, decoding: Any) -> Any:
         if file.name == "004.png" and file.parent.name == "b":
@@ -178,7 +180,7 @@ def test_what_was_decoded_before_a_stop_is_kept(
         return decode(file, decoding)
 
     with monkeypatch.context() as patch:
-        patch.setattr(grow, "decode", stopping)
+        patch.setattr(rows, "decode", stopping)
         with pytest.raises(type(error)):
             folder()
     assert folder.check() == all_of(folder)[8:]
@@ -196,10 +198,12 @@ def test_a_full_disk_is_one_line_and_loses_nothing(folder: Folder, monkeypatch: 
         return pwrite(descriptor, content, place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(grow.os, "pwrite", filling)
+        patch.setattr(rows.os, "pwrite", filling)
         with pytest.raises(RunError) as failed:
             folder()
-    expected = f"data.cache_dir={folder.cache_dir}: cannot be written to (No space left on device)"
+    expected = (
+        f"data.cache_dir={folder.cache_dir}: cannot be written to (No space left on device); choose another folder"
+    )
     assert str(failed.value) == expected
     assert folder.check() == all_of(folder)[4:]
 
@@ -326,13 +330,13 @@ def test_missing_pixels_are_decoded_anew(folder: Folder) -> None:
 
 
 def _decode_in_a_process(folder: Folder, start: Any, answers: Any) -> None:
-    decode, said = grow.decode, list[str]()
+    decode, said = rows.decode, list[str]()
 
     def slow(file: Path, decoding: Any) -> Any:
         time.sleep(0.005)
         return decode(file, decoding)
 
-    grow.decode = slow
+    rows.decode = slow
     lock.log.setLevel(logging.INFO)
     lock.log.addHandler(handler := logging.Handler())
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
@@ -412,7 +416,8 @@ def test_a_cache_that_cannot_be_written_serves_what_it_has(folder: Folder, monke
         folder.change("a/new.png", 3)
         with pytest.raises(RunError) as error:
             folder()
-    assert str(error.value) == f"data.cache_dir={folder.cache_dir}: cannot be written to (Read-only file system)"
+    where = f"data.cache_dir={folder.cache_dir}"
+    assert str(error.value) == f"{where}: cannot be written to (Read-only file system); choose another folder"
 
 
 def test_a_file_in_the_place_of_the_cache(folder: Folder) -> None:
@@ -421,6 +426,15 @@ def test_a_file_in_the_place_of_the_cache(folder: Folder) -> None:
         RunError, match=r"^data\.cache_dir=.*cache: cannot be written to \((Not a directory|File exists)\)"
     ):
         folder()
+
+
+def test_a_home_that_cannot_be_written_to_is_one_line(folder: Folder, train_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("no folder, so that nothing can be written below it, even by root")
+    words = ("data=image_folder", f"data.root={folder.root}", "model=conv_small", f"hydra.run.dir={tmp_path / 'run'}")
+    done = train_cli(*words, "device=cpu", check=False, HOME=str(tmp_path / "home"), XDG_CACHE_HOME="")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"data.cache_dir={tmp_path}/home/.cache/siamese: cannot be written to (Not a directory)" in done.stderr
+    assert "choose another folder" in done.stderr
 
 
 # -- damaged files ---------------------------------------------------------------------------------

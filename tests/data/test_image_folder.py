@@ -20,9 +20,9 @@ from support.processes import Cli
 
 from siamese.config.data import Data
 from siamese.data.files.find import find
-from siamese.data.files.names import few, visible
 from siamese.data.images import NO_CLASS, LabelledImages
 from siamese.data.load import describe
+from siamese.decoding.names import few, visible
 from siamese.errors import ConfigError, RunError
 
 

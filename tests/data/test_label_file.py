@@ -223,6 +223,7 @@ def with_column(*cells: str) -> list[tuple[str, ...]]:
             "gone/3.png, gone/4.png and 2 more); expected all of them, or data.damaged=skip",
         ),
         (table([*ROWS, ("a", "cat")]), "1 of 6 rows name a file that is not below {root} (a)"),  # a folder
+        (table([*ROWS, ("x\n\x1by", "cat")]), r"1 of 6 rows name a file that is not below {root} (x\n\x1by)"),
         (
             table([*ROWS, ("./a/1.png", "dog"), ("5.png", "cat"), ("5.png", "dog"), ("a/2.png", "dog")]),
             "3 of 9 rows say otherwise of a path than an earlier row: a/1.png, 5.png (lines 7, 8, 9)",
@@ -307,6 +308,12 @@ def test_missing_files_are_skipped_when_asked_to(tmp_path: Path, caplog: pytest.
     assert source.more_labels is not None
     assert source.more_labels.tolist() == [[3, 1]]
     assert f"2 of 6 rows name a file that is not below {tmp_path} (gone.png, lost.png); they are left" in caplog.text
+
+
+def test_odd_names_are_written_out_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        described(written(tmp_path, table(ROWS), [*(path for path, _ in ROWS), "a/x\n\x1by.png"]))
+    assert "(a/x\\n\\x1by.png)" in caplog.text
 
 
 def test_images_without_a_row_and_rows_that_repeat_are_counted(

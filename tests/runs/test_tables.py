@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siamese.errors import RunError
-from siamese.evaluator.measured import write_classes
+from siamese.evaluator.tables import write_table
 from siamese.runs.bounds import parse_csv
 from siamese.runs.directory import RunDirectory, _as_csv
 from siamese.runs.locks import release
@@ -41,9 +41,9 @@ def test_parts_of_other_columns_are_one_table_validation_first(tmp_path: Path) -
     validation = {"part": "validation", "class": "$50%", "images": "0", "recall": "1.0"}
     assert read_per_class(tmp_path) == []
     run = RunDirectory(tmp_path)
-    write_classes(run, [])
+    write_table(run, "per_class", [])
     assert not (tmp_path / "per_class.csv").exists()
-    write_classes(run, [test, validation])
+    write_table(run, "per_class", [test, validation])
     release(tmp_path)
     assert read_per_class(tmp_path) == [validation | {"area": ""}, test | {"recall": ""}]
 

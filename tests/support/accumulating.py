@@ -61,6 +61,28 @@ def dropout_net(mean: Any, std: Any, embedding_dim: int, **_: Any) -> EmbeddingN
     return EmbeddingNet(Backbone(NotedDropout(0.5)), 6, embedding_dim, mean, std)
 
 
+class Biased(nn.Module):
+    """Adds to what is evaluated what no other rank does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rank = int(os.environ.get("LOCAL_RANK", 0))
+        return x if self.training else x + torch.rand(x.shape, generator=torch.Generator().manual_seed(rank))
+
+
+@functools.wraps(conv_small)
+def biased_net(mean: Any, std: Any, embedding_dim: int, **_: Any) -> EmbeddingNet:
+    """A network that finds other images near on every rank."""
+    return EmbeddingNet(Backbone(Biased()), 6, embedding_dim, mean, std)
+
+
+class NotedItems(pl.Callback):
+    """Appends the items of every segment to the file NOTED_ITEMS.RANK."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        with open(f"{os.environ['NOTED_ITEMS']}.{trainer.global_rank}", "a") as file:
+            file.write(f"{trainer.datamodule.state_dict()['items'].tolist()}\n")  # type: ignore[attr-defined]
+
+
 def losses() -> list[str]:
     """The options of ``loss=``; one that is added to conf/loss joins the tests by that alone."""
     return sorted(file.stem for file in (ROOT / "conf" / "loss").glob("*.yaml"))

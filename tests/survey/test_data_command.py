@@ -115,12 +115,31 @@ def test_the_cache_is_listed_and_cleared(survey: tuple[Path, str], words: list[s
     assert "no decoded collection is kept" in cli("scripts/data.py", "--cache", cache).stdout
 
 
+def test_damaged_files_are_said_to_be_left_out_and_counted_nowhere_else(cli: Cli, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", {"cat": 9, "dog": 9}, size=(16, 16))
+    (root / "cat" / "broken\n.jpg").write_bytes(b"\xff\xd8")
+    where = (
+        f"data.root={root}",
+        "data.image_size=16",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        "--out",
+        tmp_path / "out",
+    )
+    shown = cli("scripts/data.py", "data=image_folder", "data.damaged=skip", *where).stdout
+    assert re.search(r"images +18, ", shown)
+    assert re.search(r"formats +\.png 18 *$", shown, re.MULTILINE)
+    assert r"files that cannot be decoded: 1, such as cat/broken\n.jpg" in shown
+
+
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
         (["--near", "40"], "--near 40: expected 0 to 16"),
         (["--clear", "all"], "--clear: expected --cache"),
         (["data=image_folder", "data.root=/no/such/folder"], "data.root=/no/such/folder: no such folder"),
+        (["data=label_file", "data.root=."], "data.labels: label_file needs it (write data.labels=VALUE)"),
+        (["data=cub200"], "data.root: cub200 needs it (write data.root=VALUE)"),
+        (["data=digits", "data.fit=pad"], "data.fit=pad: digits has no use for it; expected crop"),
         (["data=image_foldr"], "did you mean 'image_folder'"),
         (["data.imagesize=3"], "did you mean 'data.image_size'"),
     ],

@@ -135,6 +135,27 @@ def test_each_process_has_dropout_of_its_own_the_same_in_both_passes(train_cli: 
     assert ranks[0][1] != ranks[1][1]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ("batches=hard_negatives", "loss=lifted", "data.batch_size=16"),
+        ("batches=magnet", "loss=magnet", "batches.images_per_cluster=2", "data.batch_size=16"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_all_ranks_have_the_items_that_the_first_draws(kind: tuple[str, ...], train_cli: Cli, tmp_path: Path) -> None:
+    noted = tmp_path / "items"
+    words = [word for word in command("naive", "device=cpu_ddp") if word != NET and not word.startswith("loss")]
+    own = (
+        "model._target_=support.accumulating.biased_net",
+        "+callbacks.extra.x._target_=support.accumulating.NotedItems",
+    )
+    train_cli(*kind, *words, *own, f"hydra.run.dir={tmp_path / 'run'}", **TESTS, NOTED_ITEMS=str(noted))
+    first, second = (Path(f"{noted}.{rank}").read_text().splitlines() for rank in range(2))
+    assert first == second
+    assert len(set(first)) >= 2
+
+
 def test_what_a_loss_draws_after_the_network_is_common_to_all_ranks() -> None:
     def rank(number: int, world: int = 2) -> list[torch.Tensor]:
         strategy = SimpleNamespace(root_device=torch.device("cpu"))

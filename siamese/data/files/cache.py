@@ -15,13 +15,13 @@ import numpy as np
 
 from siamese.data.files.collection import ImageFiles
 from siamese.data.files.damaged import without
-from siamese.data.files.decode import DamagedError, decode
 from siamese.data.files.grow import Outcome, compact, grow, next_name, status
 from siamese.data.files.index import INDEX, Index, Row, bad_rows, facts_of, read, stamp_of
 from siamese.data.files.lock import locked
-from siamese.data.files.names import counted, few, one_line
 from siamese.data.files.stored import StoredImages
 from siamese.data.images import LabelledImages
+from siamese.decoding.decode import DamagedError, decode
+from siamese.decoding.names import counted, few, one_line
 from siamese.errors import RunError
 from siamese.runs.files import sweep_leftovers
 
@@ -61,11 +61,13 @@ def decoded(source: LabelledImages) -> LabelledImages:
     if held is None or held.missing or held.changed:
         missing = list(wanted) if held is None else held.missing
         try:
-            with locked(folder, wait=bool(missing)):
-                held, outcome = _complete(folder, files, wanted)
+            with locked(folder, wait=bool(missing)) as lock:
+                held, outcome = _complete(folder, files, wanted, lock)
         except OSError as error:  # which matters only where there is something to be written
             if not _all_damaged(files, missing, outcome):
-                raise RunError(f"data.cache_dir={one_line(cache)}: cannot be written to ({error.strerror})") from None
+                raise RunError(
+                    f"data.cache_dir={one_line(cache)}: cannot be written to ({error.strerror}); choose another folder"
+                ) from None
     with contextlib.suppress(OSError):
         os.utime(folder)  # when it was last used
     for note, paths in outcome.notes.items():
@@ -113,7 +115,7 @@ def _held(index: Index, file: IO[bytes], wanted: Wanted, bad: set[str]) -> Held:
     return Held(file, good, [path for path in wanted if path not in good], stamp_of(file) != index.stamp)
 
 
-def _complete(folder: Path, files: ImageFiles, wanted: Wanted) -> tuple[Held, Outcome]:
+def _complete(folder: Path, files: ImageFiles, wanted: Wanted, lock: int) -> tuple[Held, Outcome]:
     """Decode into ``folder``, which is locked, what it does not hold of ``wanted``; another process may have decoded
     some of it while the lock was waited for."""
     sweep_leftovers(folder)
@@ -137,7 +139,7 @@ def _complete(folder: Path, files: ImageFiles, wanted: Wanted) -> tuple[Held, Ou
     missing = {path: found for path, found in wanted.items() if (index.rows.get(path) or ())[1:3] != found}
     if missing or changed:
         there = len(wanted) - len(missing)
-        outcome = grow(folder, index, files, missing)
+        outcome = grow(folder, index, files, missing, lock)
         count = len(missing) - len(outcome.damaged)
         if count:
             log.info(

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.data.files.decode import DamagedError, Decoding, decode
-from siamese.data.files.names import one_line, visible
 from siamese.data.images import LabelledImages
+from siamese.decoding.decode import DamagedError, Decoding, decode
+from siamese.decoding.names import one_line, visible
 from siamese.errors import RunError
 
 

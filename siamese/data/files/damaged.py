@@ -7,8 +7,8 @@ import logging
 import numpy as np
 
 from siamese.data.files.collection import ImageFiles
-from siamese.data.files.names import SHOWN, counted, few, one_line
 from siamese.data.images import LabelledImages
+from siamese.decoding.names import SHOWN, counted, few, one_line
 from siamese.errors import RunError
 
 log = logging.getLogger(__name__)

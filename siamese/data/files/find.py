@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from siamese.data.files.formats import is_image_name
-from siamese.data.files.names import counted, few, one_line, visible
 from siamese.data.images import NO_CLASS
+from siamese.decoding.formats import is_image_name
+from siamese.decoding.names import counted, few, one_line, visible
 from siamese.errors import ConfigError, RunError
 
 PARTS = {  # what folders and tables call the parts of a split, in small letters, and what each is

@@ -6,28 +6,28 @@ import contextlib
 import logging
 import os
 import re
-import zlib
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import numpy as np
 from rich import get_console
 from rich.markup import escape
 from rich.progress import Progress
 
 from siamese.data.files.collection import ImageFiles
-from siamese.data.files.decode import DamagedError, Decoded, decode
-from siamese.data.files.index import BLOCK, Index, Row, stamp_of
-from siamese.data.files.names import one_line
+from siamese.data.files.index import Index, Row, stamp_of
+from siamese.decoding.names import one_line
+from siamese.decoding.pool import decode_in_processes
+from siamese.decoding.rows import Done, decode_into, write
 from siamese.errors import RunError
 
 log = logging.getLogger(__name__)
 
-TOGETHER = 256  # images, at most, that are decoded before they are written: what an interrupt loses
+TOGETHER = 64  # images that are decoded before they are counted as such: what an interrupt loses
+ALONE = 16 * 2**20  # bytes of files; to decode fewer takes about as long as to start processes for it
+SMALLEST = 2**15  # bytes that a file counts as at least: there is something to do with every one
 WASTE = 64 * 2**20  # bytes of rows of files that are gone, which are left where they are
 PIXELS = re.compile(r"pixels-(\d+)\.bin")
 
@@ -39,9 +39,17 @@ class Outcome:
     damaged: dict[str, str] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
+    def sorted(self, paths: Sequence[str]) -> Outcome:
+        """The same, in the order of ``paths``, whatever was decoded first."""
+        place = {path: i for i, path in enumerate(paths)}
+        damaged = {path: self.damaged[path] for path in sorted(self.damaged, key=place.__getitem__)}
+        notes = {note: sorted(self.notes[note], key=place.__getitem__) for note in sorted(self.notes)}
+        return Outcome(damaged, notes)
 
-def grow(folder: Path, index: Index, files: ImageFiles, wanted: dict[str, tuple[int, int]]) -> Outcome:
-    """Decode the files of ``wanted`` (with sizes and times of change) into new rows; ``index`` is then written.
+
+def grow(folder: Path, index: Index, files: ImageFiles, wanted: dict[str, tuple[int, int]], lock: int) -> Outcome:
+    """Decode the files of ``wanted`` (with sizes and times of change) into new rows, in their order, and write the
+    index. ``lock`` is the descriptor by which the folder is held.
 
     Rows that are there are neither moved nor written over: who reads them goes on. What was decoded when something
     stops it is kept.
@@ -50,24 +58,42 @@ def grow(folder: Path, index: Index, files: ImageFiles, wanted: dict[str, tuple[
         OSError: when the pixels cannot be written.
         RunError: when the index cannot be.
     """
-    outcome = Outcome()
+    outcome, first = Outcome(), index.count
     with open(folder / index.pixels, "ab", buffering=0):  # so that it is there
         pass
     with open(folder / index.pixels, "r+b", buffering=0) as file:
-        file.truncate(index.count * index.row_bytes)  # without what a killed process left; a gap for what was cut off
+        file.truncate(first * index.row_bytes)  # without what a killed process left; a gap for what was cut off
+        bar = Progress(transient=True, disable=not get_console().is_terminal)
         try:
-            for paths, results in _decoded(files, list(wanted)):
-                _append(file, index, paths, results, wanted, outcome)
+            with bar as progress, contextlib.closing(_decode(files, wanted, first, file, lock)) as decoded:
+                task = progress.add_task(f"decoding {escape(one_line(files.root))}", total=len(wanted))
+                for row, paths, done in decoded:
+                    _take(index, row, paths, done, wanted, outcome)
+                    progress.advance(task, len(paths))
         except BaseException:
             with contextlib.suppress(RunError, OSError):
                 finish(folder, index, file)
             raise
         finish(folder, index, file)
-    return outcome
+    return outcome.sorted(list(wanted))
+
+
+def _take(
+    index: Index, row: int, paths: Sequence[str], done: Done, wanted: dict[str, tuple[int, int]], outcome: Outcome
+) -> None:
+    """Enter what came of decoding ``paths``, of which the first has the row ``row``."""
+    for number, path in enumerate(paths, row):
+        if path in done.crcs:
+            index.rows[path] = Row(number, *wanted[path], done.crcs[path])
+            index.count = max(index.count, number + 1)
+        for note in done.notes.get(path, ()):
+            outcome.notes[note].append(path)
+    outcome.damaged.update(done.damaged)
 
 
 def finish(folder: Path, index: Index, file: IO[bytes]) -> None:
     """Write the index of ``file``, which is whole."""
+    file.truncate(index.count * index.row_bytes)  # without rows begun, or set aside for files that are damaged
     os.fsync(file.fileno())
     index.stamp = stamp_of(file)
     index.write(folder)
@@ -105,8 +131,8 @@ def compact(folder: Path, index: Index, files: ImageFiles, known: dict[str, tupl
     smaller = Index(index.facts, next_name(folder))
     with open(folder / index.pixels, "rb", buffering=0) as old, open(folder / smaller.pixels, "xb", buffering=0) as new:
         for path, row in sorted(live.items(), key=lambda pair: pair[1].row):
-            _write(new, os.pread(old.fileno(), index.row_bytes, row.row * index.row_bytes), new.tell())
-            new.seek(0, os.SEEK_END)
+            pixels = os.pread(old.fileno(), index.row_bytes, row.row * index.row_bytes)
+            write(new.fileno(), pixels, smaller.count * index.row_bytes)
             smaller.rows[path] = row._replace(row=smaller.count)
             smaller.count += 1
         finish(folder, smaller, new)
@@ -124,55 +150,16 @@ def status(files: ImageFiles, path: str) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _decoded(files: ImageFiles, paths: list[str]) -> Iterator[tuple[list[str], list[Decoded | DamagedError]]]:
-    """``paths`` decoded, some at a time, each with its image or what is wrong with it."""
-
-    def one(path: str) -> Decoded | DamagedError:
-        try:
-            return decode(files.root / path, files.decoding)
-        except DamagedError as error:
-            return error
-
-    at_once = max(1, min(TOGETHER, BLOCK // (3 * int(np.prod(files.decoding.size)))))
-    bar = Progress(transient=True, disable=not get_console().is_terminal)
-    with bar as progress, ThreadPoolExecutor(files.decoding.decode_workers, "decode") as pool:
-        task = progress.add_task(f"decoding {escape(one_line(files.root))}", total=len(paths))
-        try:
-            for start in range(0, len(paths), at_once):
-                some = paths[start : start + at_once]
-                results = []
-                for result in pool.map(one, some):
-                    results.append(result)
-                    progress.advance(task)
-                yield some, results
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _append(
-    file: IO[bytes],
-    index: Index,
-    paths: list[str],
-    results: list[Decoded | DamagedError],
-    wanted: dict[str, tuple[int, int]],
-    outcome: Outcome,
-) -> None:
-    good: list[tuple[str, np.ndarray]] = []
-    for path, result in zip(paths, results, strict=True):
-        if isinstance(result, DamagedError):
-            outcome.damaged[path] = str(result)
-        else:
-            good.append((path, np.ascontiguousarray(result.pixels)))
-            for note in result.notes:
-                outcome.notes[note].append(path)
-    _write(file, b"".join(pixels.data for _, pixels in good), index.count * index.row_bytes)
-    for path, pixels in good:
-        index.rows[path] = Row(index.count, *wanted[path], zlib.crc32(pixels.data))
-        index.count += 1
-
-
-def _write(file: IO[bytes], content: Any, place: int) -> None:
-    left = memoryview(content)
-    while left:
-        count = os.pwrite(file.fileno(), left, place)
-        left, place = left[count:], place + count
+def _decode(
+    files: ImageFiles, wanted: dict[str, tuple[int, int]], first: int, file: IO[bytes], lock: int
+) -> Generator[tuple[int, Sequence[str], Done]]:
+    """The files of ``wanted`` decoded into the rows of ``file`` from ``first`` on: some at a time, the row of the first
+    of them, their paths, and what came of it."""
+    paths, decoding = list(wanted), files.decoding
+    if decoding.decode_workers > 1 and sum(max(size, SMALLEST) for size, _ in wanted.values()) > ALONE:
+        # They hold the lock too, as long as they may write, should this process be killed.
+        yield from decode_in_processes((file.fileno(), lock), first, files.root, paths, decoding)
+        return
+    for at in range(0, len(paths), TOGETHER):
+        some = paths[at : at + TOGETHER]
+        yield first + at, some, decode_into(file.fileno(), first + at, files.root, some, decoding)

@@ -60,7 +60,8 @@ class Index:
         Raises:
             RunError: when it cannot be written.
         """
-        columns = zip(*([path, *row] for path, row in self.rows.items()), strict=True)
+        ordered = sorted(self.rows.items(), key=lambda pair: pair[1].row)  # whatever was decoded first
+        columns = zip(*([path, *row] for path, row in ordered), strict=True)
         content = {
             **self.facts,
             "pixels": self.pixels,

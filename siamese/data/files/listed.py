@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese.data.files.decode import Decoding
-from siamese.errors import RunError, several
+from siamese.decoding.decode import Decoding
+from siamese.decoding.names import few, one_line
+from siamese.errors import RunError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def files_below(root: Path) -> set[str]:
                     elif (there := os.path.realpath(entry.path)) not in entered:
                         folders.append((f"{folder}{entry.name}/", entered | {there}))
         except OSError as error:
-            raise RunError(f"{root / folder}: cannot be read ({error.strerror})") from None
+            raise RunError(f"{one_line(root / folder)}: cannot be read ({error.strerror})") from None
     return found
 
 
@@ -49,7 +50,7 @@ def present(named_in: Path, paths: Sequence[str], root: Path, there: Container[s
     missing = [path for path in paths if path not in there]
     if not missing:
         return np.arange(len(paths))
-    which = f"{len(missing):,} of {len(paths):,} rows name a file that is not below {root} ({several(missing)})"
+    which = f"{len(missing):,} of {len(paths):,} rows name a file that is not below {root} ({few(missing)})"
     if decoding.damaged != "skip":
         raise RunError(f"{named_in}: {which}; expected all of them, or data.damaged=skip")
     log.warning("%s: %s; they are left out (data.damaged=skip)", named_in, which)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from siamese.data.files.cache import cache_folder
 from siamese.data.files.index import read_index
 from siamese.data.files.lock import locked
-from siamese.data.files.names import one_line
+from siamese.decoding.names import one_line
 from siamese.errors import ConfigError, RunError
 
 NAME = re.compile("[0-9a-f]{24}")

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from siamese.data.files.names import one_line
+from siamese.decoding.names import one_line
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +18,9 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wait: bool) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool) -> Iterator[int]:
     """Hold ``folder``, which is made if it is missing; where another process does, ``wait`` for it, with a line in the
-    log. The lock goes with the process, however it ends.
+    log. The lock goes with the process, however it ends, and with those that it handed the descriptor that is yielded.
 
     Raises:
         OSError: when the folder cannot be written to; BlockingIOError when another process holds it and is not to be
@@ -28,7 +28,7 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
     """
     descriptor = _held(folder, wait)
     try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

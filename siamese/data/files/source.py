@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from siamese.data.files.decode import Decoding
 from siamese.data.images import LabelledImages
+from siamese.decoding.decode import Decoding
 
 Source = Callable[..., LabelledImages]
 

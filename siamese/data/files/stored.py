@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.data.files.names import one_line
+from siamese.decoding.names import one_line
 from siamese.errors import RunError
 from siamese.runs.files import atomic
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from siamese.data.files import Decoding, collection
 from siamese.data.files.find import find
-from siamese.data.files.names import one_line
 from siamese.data.files.source import source_of_files
 from siamese.data.images import LabelledImages
+from siamese.decoding.names import one_line
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from siamese.data.files import collection
-from siamese.data.files.decode import Decoding
 from siamese.data.files.find import PARTS
-from siamese.data.files.formats import is_image_name
 from siamese.data.files.listed import files_below, present
 from siamese.data.files.source import source_of_files
 from siamese.data.images import LabelledImages
 from siamese.data.sources.table import Table, read_table
+from siamese.decoding.decode import Decoding
+from siamese.decoding.formats import is_image_name
+from siamese.decoding.names import few
 from siamese.errors import ConfigError, nearest, several
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def label_file(root: str, labels: str, group: str | None, decoding: Decoding) ->
     group_column = _group_column(table, group)
     unused = [name for name in table.columns if name not in (*COLUMNS, group_column)]
     if unused:
-        log.info("%s: the columns %s are not used", table.file, several(unused))
+        log.info("%s: the columns %s are not used", table.file, few(unused))
     there = files_below(folder)
     paths = _paths(table, folder, there)
     classes = _classes(table)
@@ -186,13 +187,13 @@ def _once(table: Table, paths: Sequence[str], told: Callable[[int], object]) -> 
         return list(range(len(paths)))
     again = [i for i, path in enumerate(paths) if first[path] != i]
     odd = [i for i in again if told(i) != told(first[paths[i]])]
-    which = several(dict.fromkeys(paths[i] for i in odd))
+    which = few(list(dict.fromkeys(paths[i] for i in odd)))
     table.refuse(odd, f"say otherwise of a path than an earlier row: {which}", "one label, split and group a path")
     log.warning(
         "%s: %s rows repeat an earlier one and count once (%s)",
         table.file,
         f"{len(again):,}",
-        several(paths[i] for i in again),
+        few([paths[i] for i in again]),
     )
     return list(first.values())
 
@@ -209,7 +210,7 @@ def _report_unnamed(file: Path, root: Path, there: set[str], paths: Sequence[str
             file,
             f"{len(unnamed):,}",
             root,
-            several(unnamed),
+            few(unnamed),
         )
 
 
@@ -226,5 +227,5 @@ def _check_roles(file: Path, parts: Sequence[str], labels: Sequence[str]) -> Non
             "%s: %s classes have query images and no gallery image, and cannot be found (%s)",
             file,
             f"{len(alone):,}",
-            several(alone),
+            few(alone),
         )

@@ -12,7 +12,8 @@ from typing import Any
 from siamese.data.files import Decoding, collection
 from siamese.data.files.listed import files_below, present
 from siamese.data.images import LabelledImages
-from siamese.errors import ConfigError, RunError, several
+from siamese.decoding.names import few
+from siamese.errors import ConfigError, RunError
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def collected(
     """
     repeated = [path for path, count in Counter(listing.paths).items() if count > 1]
     if repeated:
-        raise RunError(f"{file}: {len(repeated):,} images are listed more than once ({several(repeated)})")
+        raise RunError(f"{file}: {len(repeated):,} images are listed more than once ({few(repeated)})")
     kept = present(file, listing.paths, folder, files_below(folder), decoding)
     parts = [listing.parts[i] for i in kept]
     _compare_counts(benchmark, folder, Counter(parts))

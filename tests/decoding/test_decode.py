@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 from support.messy import FILES, noise
 
-from siamese.data.files import Decoding, colour, formats
-from siamese.data.files import decode as decoding_module
-from siamese.data.files.decode import FRAMES, NO_EXIF, DamagedError, decode
+from siamese.decoding import colour, formats
+from siamese.decoding import decode as decoding_module
+from siamese.decoding.decode import FRAMES, NO_EXIF, DamagedError, Decoding, decode
 
 PLAIN = Decoding(16, "crop", [255, 255, 255], "refuse", None, 1)
 

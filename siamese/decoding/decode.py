@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from siamese.config.values import height_width
-from siamese.data.files.colour import colours
-from siamese.data.files.formats import formats, plugin_wanted
-from siamese.data.files.names import one_line
+from siamese.decoding.colour import colours
+from siamese.decoding.formats import formats, plugin_wanted
+from siamese.decoding.names import one_line
 from siamese.errors import RunError
 from siamese.memory import total_memory
 
@@ -104,9 +104,10 @@ def _decode(image: Image.Image, decoding: Decoding) -> Decoded:
     upright = coloured if turn is None else coloured.transpose(turn)
     if upright.size != (width, height):
         upright = _fit(upright, (width, height), decoding)
+    pixels = np.asarray(upright).transpose(2, 0, 1)  # a copy: the next frame takes the place of the first
     if image.format not in ONE_IMAGE and _has_more(image):
         notes.append(FRAMES)
-    return Decoded(np.asarray(upright).transpose(2, 0, 1), tuple(notes))
+    return Decoded(pixels, tuple(notes))
 
 
 def _fit(image: Image.Image, size: tuple[int, int], decoding: Decoding) -> Image.Image:

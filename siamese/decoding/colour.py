@@ -30,7 +30,7 @@ def colours(image: Image.Image, background: tuple[int, ...]) -> tuple[Image.Imag
             image = image.convert("LA")
         solid = Image.new("RGBA", image.size, (*background, 255))
         return Image.alpha_composite(solid, image.convert("RGBA")).convert("RGB"), None
-    return image.convert("RGB"), None
+    return (image if image.mode == "RGB" else image.convert("RGB")), None
 
 
 def _scaled(values: np.ndarray) -> tuple[Image.Image, str | None]:
