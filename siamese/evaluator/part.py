@@ -41,16 +41,19 @@ class Part:
 def gallery(part: Part) -> dict[str, np.ndarray]:
     """Queries and their nearest neighbours by cosine. The queries are the first image of every class,
     the second, and so on, up to 10: the same whatever embeds them."""
-    order = np.argsort(part.labels, kind="stable")
-    starts = np.searchsorted(part.labels[order], part.labels[order])
-    place_in_class = np.empty_like(order)
-    place_in_class[order] = np.arange(len(order)) - starts
-    queries = np.lexsort((part.labels, place_in_class))[:QUERIES]
+    everything = np.arange(len(part.labels))
+    asked, among = (everything, everything) if part.roles is None else (part.roles.queries, part.roles.gallery)
+    asked = asked[part.labels[asked] >= 0]
+    asked = asked[np.argsort(part.labels[asked], kind="stable")]
+    labels = part.labels[asked]
+    place_in_class = np.arange(len(asked)) - np.searchsorted(labels, labels)
+    queries = asked[np.lexsort((labels, place_in_class))[:QUERIES]]
     queries = queries[np.lexsort((queries, part.labels[queries]))]
     z = _unit(part.embeddings)
-    cosines = z[queries] @ z.T
-    cosines[np.arange(len(queries)), queries] = -np.inf
-    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(z) - 1)]
+    cosines = np.where(queries[:, None] == among, -np.inf, z[queries] @ z[among].T)
+    others = len(among) - int(np.isin(queries, among).any())
+    columns = np.argsort(-cosines, axis=1, kind="stable")[:, : min(NEIGHBOURS, others)]
+    nearest = among[columns]
     return {
         "query_ids": part.ids[queries],
         "query_labels": part.labels[queries],
@@ -58,7 +61,7 @@ def gallery(part: Part) -> dict[str, np.ndarray]:
         "neighbour_ids": part.ids[nearest],
         "neighbour_labels": part.labels[nearest],
         "neighbour_images": part.images(nearest),
-        "cosines": np.take_along_axis(cosines, nearest, axis=1),
+        "cosines": np.take_along_axis(cosines, columns, axis=1),
     }
 
 

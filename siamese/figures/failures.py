@@ -30,7 +30,7 @@ def failures(
         cosines: [F, 2], of the query with the other two.
         ranks: [F], how many images are as near as the first right one.
     """
-    names = names_of(class_names, labels[labels >= 0])
+    names = names_of(class_names, labels)
     size = PICTURE * 1.3
     cell = max(size, text_width([*names.values(), *HEADINGS], SMALL + 1) + MARK) + 2 * GAP
     high = size + LINE * 2.4
@@ -48,9 +48,6 @@ def failures(
                 axis.text(x, MARGIN + 0.42, HEADINGS[j], va="center", fontsize=SMALL + 1)
             picture(axis, image, x, y, size, colour, dashed=j == 1)
             below = y + size + LINE * 0.75
-            if label >= 0:
-                class_name(axis, x, below, int(label), names[int(label)], SMALL)
-            else:
-                axis.text(x, below, "no class", va="center", fontsize=SMALL)
+            class_name(axis, x, below, int(label), names[int(label)], SMALL)
             axis.text(x, below + LINE * 0.95, text, va="center", fontsize=SMALL, color=colour or "black")
     return figure

@@ -179,8 +179,8 @@ def gallery(
 
 
 def names_of(class_names: Sequence[str], labels: np.ndarray) -> dict[int, str]:
-    """The classes that are shown, by their labels; there may be many more."""
-    return {label: short(class_names[label]) for label in map(int, np.unique(labels))}
+    """The classes that are shown, by their labels; there may be many more. An image may have none."""
+    return {label: short(class_names[label]) if label >= 0 else "no class" for label in map(int, np.unique(labels))}
 
 
 def sheet(width: float, height: float) -> tuple[Figure, Axes]:

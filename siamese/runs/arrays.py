@@ -33,12 +33,19 @@ LAYOUT = {
         "class_names": "text c",
         "triplets": "whole t 3",
     },
-    "roc": {"fpr": "number k", "tpr": "number k"},
+    "roc": {"fpr": "number k", "tpr": "number k", "thresholds": "number k"},
     "histogram": {"edges": "number k+1", "positive": "whole k", "negative": "whole k"},
     "spectrum": {"singular_values": "number k"},
-    "distances": {"matrix": "gap c c", "nearest": "whole c k", "distances": "gap c k", "confused": "whole p 2"},
+    "distances": {
+        "matrix": "gap c c",
+        "nearest": "whole c k",
+        "distances": "gap c k",
+        "within": "gap c",
+        "confused": "whole p 2",
+    },
     "projection": {
         "points": "number n 2",
+        "positions": "whole n",
         "explained_variance_ratio": "number 2",
         "coverage": "number",
         "centres": "gap c 2",
@@ -48,6 +55,13 @@ LAYOUT = {
         **dict.fromkeys(("ellipse_areas", "normalised_areas", "legacy_areas"), "gap c"),
         "mean": "number d",
         "components": "number 2 d",
+    },
+    "failures": {
+        "images": "image f 3 3 h w",
+        "labels": "label f 3",
+        "ids": "text f 3",
+        "cosines": "number f 2",
+        "ranks": "whole f",
     },
     "gallery": {
         "query_ids": "text q",
@@ -100,14 +114,14 @@ def layout_of(path: Path) -> dict[str, str]:
 
 
 def require_labels(name: object, labels: np.ndarray, classes: int) -> None:
-    """Refuse ``labels`` that are no places among so many ``classes``; images without classes all have -1.
+    """Refuse ``labels`` that are no places among so many ``classes``; an image without a class has -1.
 
     Raises:
         RunError: naming ``name``.
     """
-    if (labels == -1).all():
+    if not labels.size or (labels == -1).all():
         return
-    if not 0 <= labels.min() <= labels.max() < classes:
+    if not -1 <= labels.min() <= labels.max() < classes:
         low, high = labels.min(), labels.max()
         raise RunError(f"{name}: expected labels of {classes:,} classes, found {low} to {high}")
 

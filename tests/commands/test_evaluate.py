@@ -20,8 +20,17 @@ from siamese.config.data import Data
 from siamese.config.schema import Evaluation
 from siamese.data import load
 from siamese.evaluation import METRICS, Undefined
-from siamese.evaluation.measure import measure
-from siamese.evaluator.measured import Part, entry, evaluate_part, gallery, hardest, part_entries, said_of
+from siamese.evaluation.measure import How, measure
+from siamese.evaluator.measured import (
+    Part,
+    entry,
+    evaluate_part,
+    gallery,
+    hardest,
+    part_entries,
+    said_of,
+    thresholds_in,
+)
 from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import claim, release
 
@@ -64,12 +73,17 @@ def summary(run: Path) -> dict[str, dict]:
 
 
 def test_a_run_ends_with_every_measure_of_what_its_arrays_hold(finished: Path) -> None:
-    found, threshold = summary(finished), None
+    found, threshold, chosen = summary(finished), None, None
     for part, prefix in (("validation", "val"), ("test", "test")):
         stored = arrays(finished, part)
-        names = [str(name) for name in stored["class_names"]]
-        again = measure(stored["embeddings"], stored["labels"], stored["triplets"], names, threshold=threshold)
-        threshold = again.threshold
+        how = How(threshold=threshold, chosen=chosen, resamples=1000)
+        classes = len(stored["class_names"])
+        again = measure(stored["embeddings"], stored["labels"], stored["triplets"], classes, how)
+        threshold, chosen = again.threshold, chosen or thresholds_in(again.values)
+        assert again.intervals
+        for name, interval in again.intervals.items():
+            assert found[f"{prefix}/{name}"]["interval"] == list(interval)
+            assert found[f"{prefix}/{name}"]["interval_over"] == "images"
         assert set(METRICS) <= set(again.values)
         for name, value in again.values.items():
             entry = found[f"{prefix}/{name}"]
@@ -190,7 +204,7 @@ def test_evaluating_again_gives_the_same_and_leaves_the_checkpoints(cli: Cli, ru
     assert digests(run) == before
     assert "best checkpoint, epoch" in done.stdout
     assert f"{summary(run)['test/map_at_r']['value']:.4f}" in done.stdout
-    assert "undefined: tar_at_far_1e-3: it needs 1000 pairs" in done.stdout
+    assert "undefined: tar_at_far_1e-3, threshold_at_far_1e-3: it needs 1000 pairs" in done.stdout
     assert "the classes nearest to each other" in done.stdout
 
 
@@ -475,7 +489,7 @@ def test_embeddings_of_nothing_leave_named_gaps(tmp_path: Path) -> None:
     given = part(24, 3)
     given.embeddings[5] = 0
     found = evaluate_part(RunDirectory(tmp_path), given, Evaluation(), None)
-    entries = part_entries("test", found.values, 3, found.threshold)
+    entries = part_entries(given, found.values, found, 3)
     release(tmp_path)
     assert entries["test/recall_at_1"]["value"] is None
     assert "1 of 24 embeddings are zero" in entries["test/recall_at_1"]["reason"]

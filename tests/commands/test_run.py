@@ -75,7 +75,9 @@ def test_metrics_have_one_row_an_epoch_from_zero(run: Path) -> None:
 
 def test_the_summary_is_the_best_checkpoint_measured_again(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
-    assert set(summary["test/auc"]) == {"value", "split", "epoch", "direction", "batch_dependent"}
+    own = {"value", "split", "epoch", "direction", "batch_dependent"}
+    assert set(summary["test/nmi"]) == own
+    assert set(summary["test/auc"]) == own | {"interval", "interval_over"}
     rows = metrics(run)
     best = max(rows[1:], key=lambda row: float(row["val/auc"]))
     assert summary["val/auc"]["epoch"] == int(best["epoch"])
