@@ -214,7 +214,7 @@ ODD_ARRAYS: list[tuple[str, Callable[[Path], None], str]] = [
     ("histogram_test", entry("edges", lambda a: a[1:]), "expected a dimension of"),
     ("distances_test", entry("matrix", lambda a: a[:3, :3]), "distances_test.npz: is of 3; expected 10"),
     ("distances_test", entry("matrix", lambda a: a[0]), "matrix: expected gaps of 2 dimensions"),
-    ("projection_test", entry("points", lambda a: a[:3]), "projection_test.npz: positions: expected a dimension of 3, found"),
+    ("projection_test", entry("points", lambda a: a[:3]), "projection_test.npz: positions: expected a dimension of 3"),
     ("gallery_test", entry("neighbour_labels", lambda a: a + 10), "gallery_test.npz: expected labels of 10 classes"),
     ("gallery_test", entry("cosines", lambda a: a[:, :1]), "expected a dimension of"),
     ("hardest_test", entry("labels", lambda a: a + 10**7), "labels: expected labels of 1,000,000 classes"),
