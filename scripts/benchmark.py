@@ -26,6 +26,7 @@ from benchmarks.evaluation import evaluate
 from benchmarks.image_files import decoding, large_collection
 from benchmarks.losses import against_library
 from benchmarks.models import models
+from benchmarks.retrieval import at_scale
 from benchmarks.setup import Setup
 from benchmarks.timing import machine
 from benchmarks.training import against_notebook, epoch
@@ -38,6 +39,7 @@ MEASUREMENTS: dict[str, tuple[Callable[[Setup], list[dict[str, Any]]], str]] = {
     "losses": (against_library, "losses over 1,024 embeddings against pytorch-metric-learning's; KoLeo's memory"),
     "memory": (memory, "peak of a whole train.py run on 50,000 images beyond its imports"),
     "evaluate": (evaluate, "every measure on 1,000, 10,000 and 50,000 embedded images: time and peak"),
+    "at_scale": (at_scale, "measuring thousands of classes, beside pytorch-metric-learning's AccuracyCalculator"),
     "models": (models, "parameters, feature map and forward time of every model for 32x32 images"),
     "accumulation": (accumulation, "windows of 1 to 16 micro-batches: exact and one full batch against naive"),
     "large_window": (large_window, "peak of a train.py run with windows of 4,096 triplets"),

@@ -113,13 +113,16 @@ class _FirstPass:
         self.search = search
         unit = search.rows.unit.to(device)
         self.mean = unit.mean(0)
-        self.queries, self.gallery = unit[torch.from_numpy(search.queries)], unit[torch.from_numpy(search.gallery)]
+        self.queries, self.gallery = (_chosen(unit, which) for which in (search.queries, search.gallery))
         labels = torch.from_numpy(search.rows.labels).to(device)
         self.of_queries, self.of_gallery = labels[search.queries], labels[search.gallery]
-        centred = self.gallery - self.mean
-        lengths = centred.square().sum(1, keepdim=True)
-        self.columns = torch.cat([centred, lengths, torch.ones_like(lengths)], dim=1).float()
-        self.longest = float(lengths.max().sqrt())
+        self.columns = torch.empty(len(self.gallery), unit.shape[1] + 2, device=device)
+        self.longest = 0.0
+        for place in torch.arange(len(self.gallery), device=device).split(BLOCK_ENTRIES // 64):
+            centred = self.gallery[place] - self.mean
+            lengths = centred.square().sum(1, keepdim=True)
+            self.columns[place] = torch.cat([centred, lengths, torch.ones_like(lengths)], dim=1).float()
+            self.longest = max(self.longest, float(lengths.max().sqrt()))
         # Of a sum of n products in float32, in any order, and of its factors: n + 3 roundings of 2^-24.
         self.rounding = (self.columns.shape[1] + 3) * 2.0**-24
         place = np.full(len(unit), -1)
@@ -242,6 +245,11 @@ class _FirstPass:
         found = nearest.isfinite()
         first[missing] = torch.where(found, count + 1, 0)
         right[missing] = torch.where(found, columns.gather(1, place[:, None])[:, 0], -1)
+
+
+def _chosen(unit: Tensor, which: np.ndarray) -> Tensor:
+    """Those rows; no copy of all."""
+    return unit if len(which) == len(unit) else unit[torch.from_numpy(which)]
 
 
 def _bits(value: float) -> int:
