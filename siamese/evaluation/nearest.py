@@ -21,8 +21,9 @@ from siamese.evaluation.blocks import (
     squared_distances,
 )
 
-SLACK = 16  # candidates beyond those asked for, in which the last of them can be told from the next
+SLACK = 12  # candidates beyond those asked for, in which the last of them can be told from the next
 VOTERS = 20  # of the nearest, the order of any two classes matters; beyond, only whether they are the query's
+GROUP = 64  # distances that are looked at together first
 MOST = 4096  # queries at a time
 COLUMN = 0x7FFFFFFF
 
@@ -116,7 +117,8 @@ class _FirstPass:
         self.queries, self.gallery = (_chosen(unit, which) for which in (search.queries, search.gallery))
         labels = torch.from_numpy(search.rows.labels).to(device)
         self.of_queries, self.of_gallery = labels[search.queries], labels[search.gallery]
-        self.columns = torch.empty(len(self.gallery), unit.shape[1] + 2, device=device)
+        padded = -(-len(self.gallery) // GROUP) * GROUP
+        self.columns = torch.zeros(padded, unit.shape[1] + 2, device=device)
         self.longest = 0.0
         for place in torch.arange(len(self.gallery), device=device).split(BLOCK_ENTRIES // 64):
             centred = self.gallery[place] - self.mean
@@ -139,13 +141,14 @@ class _FirstPass:
         squared, error = self._approximate(queries)
         passed = self.passed_over(some)
         squared[passed] = torch.inf
-        wanted = min(count + SLACK, squared.shape[1])
-        values, columns = squared.topk(wanted, largest=False)
+        wanted = min(count + SLACK, len(self.gallery))
+        values, columns = _smallest(squared, wanted)
+        columns.clamp_(max=len(self.gallery) - 1)  # of what is not there, any will do
         linked = values.diff(dim=1) <= 2 * error
         linked &= values[:, 1:].isfinite()
         hits = self.of_gallery[columns] == classes[:, None]
         unsure = torch.zeros(len(queries), dtype=torch.bool, device=queries.device)
-        if wanted < squared.shape[1]:  # else all are candidates
+        if wanted < len(self.gallery):  # else all are candidates
             unsure = linked[:, count - 1 :].all(1)
         exact = values.clamp_(min=0)
         i, j = self._mixed(linked, hits, columns).logical_and_(~unsure[:, None]).nonzero(as_tuple=True)
@@ -171,6 +174,7 @@ class _FirstPass:
         if self.buffer.shape[:1] != queries.shape[:1]:
             self.buffer = torch.empty(len(queries), len(self.columns), device=queries.device)
         torch.mm(rows, self.columns.t(), out=self.buffer)
+        self.buffer[:, len(self.gallery) :] = torch.inf
         return self.buffer, (self.rounding * (lengths.sqrt() + self.longest).square() + NOTHING).float()
 
     def _own(self, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,9 +233,11 @@ class _FirstPass:
         missing = (first == 0).nonzero()[:, 0]
         if not len(missing):
             return
-        squared, queries, error = squared[missing], queries[missing], error[missing]
         columns, there = self._own(classes[missing])
-        own = squared.gather(1, columns).masked_fill_(~there, torch.inf)
+        own = squared[missing[:, None], columns].masked_fill_(~there, torch.inf)
+        some = own.amin(1).isfinite()  # others have nothing to find
+        missing, columns, there, own = missing[some], columns[some], there[some], own[some]
+        squared, queries, error = squared[missing], queries[missing], error[missing]
         i, j = (own <= own.amin(1, keepdim=True) + 2 * error).logical_and_(own.isfinite()).nonzero(as_tuple=True)
         exact = torch.full_like(own, torch.inf)
         exact[i, j] = squared_distances(queries, self.gallery, i, columns[i, j])
@@ -242,9 +248,24 @@ class _FirstPass:
         i, j = (squared <= bound + error).logical_and_(squared >= bound - error).nonzero(as_tuple=True)
         nearer = i[squared_distances(queries, self.gallery, i, j) <= nearest[i]]
         count += torch.bincount(nearer, minlength=len(missing))
-        found = nearest.isfinite()
-        first[missing] = torch.where(found, count + 1, 0)
-        right[missing] = torch.where(found, columns.gather(1, place[:, None])[:, 0], -1)
+        first[missing] = count + 1
+        right[missing] = columns.gather(1, place[:, None])[:, 0]
+
+
+def _smallest(squared: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` smallest of each row and their columns, smallest first.
+
+    An entry that is among them is in a group whose least is among the ``count`` smallest such: there is no need to look
+    at the others one by one.
+    """
+    groups = squared.shape[1] // GROUP
+    if groups < 4 * count:
+        return squared.topk(count, largest=False)
+    grouped = squared.view(len(squared), groups, GROUP)
+    near = grouped.amin(2).topk(count, largest=False, sorted=False).indices
+    row = torch.arange(len(squared), device=squared.device)[:, None]
+    values, place = grouped[row, near].view(len(squared), -1).topk(count, largest=False)
+    return values, near.gather(1, place // GROUP) * GROUP + place % GROUP
 
 
 def _chosen(unit: Tensor, which: np.ndarray) -> Tensor:

@@ -14,6 +14,7 @@ from siamese.evaluation.blocks import Rows
 from siamese.evaluation.names import Undefined, Values, undefined
 
 FOLDS = 5
+MOST_FITTED = 2_000_000  # images times classes, beyond which the linear probe takes minutes
 FEW = 100  # classes up to which k-means has time to start well
 
 
@@ -29,6 +30,8 @@ def linear_probe(rows: Rows, most_classes: int | None = None) -> float | Undefin
         return Undefined("there is one class only")
     if reason := too_many(rows, most_classes):
         return Undefined(reason)
+    if (size := len(rows.labels) * len(rows.counts)) > MOST_FITTED:
+        return Undefined(f"it is fitted up to {MOST_FITTED:,} images times classes, found {size:,}")
     if least < FOLDS:
         return Undefined(f"it needs {FOLDS} images of each class, one a fold, found a class of {least}")
     embeddings, right = rows.unit.numpy(), 0
