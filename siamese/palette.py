@@ -19,6 +19,7 @@ LINES = tuple(CLASSES[i] for i in (0, 2, 4, 6, 5, 8, 1, 3, 7, 9))  # those that 
 LESS, MORE = CLASSES[6], CLASSES[0]  # than zero
 SAME, OTHER = "#0b6e4f", "#d0006f"  # of the same class as another image, or not; no class has them
 GREY = "#666666"
+FAINT = "#c8ccd0"  # images of classes that are not told apart
 LIGHT, DARK = "#ffffff", "#1a1d21"  # what is drawn on
 
 

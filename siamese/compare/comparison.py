@@ -24,7 +24,7 @@ from siamese.compare.grouping import (
     without_repeats,
 )
 from siamese.compare.images import require_same_images
-from siamese.compare.metrics import MARGINS, Metric, choose_metrics, read_margins
+from siamese.compare.metrics import MARGINS, Metric, choose_metrics, read_margins, undefined
 from siamese.compare.settings import settings_of
 from siamese.compare.warnings import (
     averaging_warnings,
@@ -189,7 +189,7 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
         *provenance_warnings(runs, groups, pairs, pair_by),
         *batch_warnings(groups, [m.name for m in metrics if m.batch_dependent]),
         *averaging_warnings(groups, varying, group_keys),
-        *_undefined(runs, metrics),
+        *undefined(runs, metrics),
         *unread_warnings(runs),
         *class_warnings(runs),
     ]
@@ -284,22 +284,3 @@ def _settled(raw: Sequence[Difference]) -> list[Difference]:
             says=says,
         )
     return out
-
-
-def _undefined(runs: Sequence[Run], metrics: Sequence[Metric]) -> list[str]:
-    out = []
-    for metric in metrics:
-        missing = [run for run in runs if run.metric(metric.name) is None]
-        reasons = dict.fromkeys(str(r) for run in missing if (r := _reason(run, metric.name)))
-        if missing:
-            out.append(f"{metric.name}: {len(missing)} of {len(runs)} runs have no value" + _listed(reasons))
-    return out
-
-
-def _reason(run: Run, metric: str) -> str | None:
-    """Why ``run`` has no value of ``metric``, where it says."""
-    return run.summary[metric].get("reason") if metric in run.summary else run.classes_unread
-
-
-def _listed(reasons: Mapping[str, None]) -> str:
-    return f" ({'; '.join(list(reasons)[:3])})" if reasons else ""

@@ -112,3 +112,23 @@ def _of_class(name: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any
     """What is known of a value of one class: what is known of its mean over the classes, or of it over all images."""
     part, measure, _ = name.split("/", 2)
     return next((entries[one] for one in (f"{part}/{measure}_mean", f"{part}/{measure}") if one in entries), {})
+
+
+def undefined(runs: Sequence[Run], metrics: Sequence[Metric]) -> list[str]:
+    """A line for each of ``metrics`` that some of ``runs`` have no value of, with their reasons."""
+    out = []
+    for metric in metrics:
+        missing = [run for run in runs if run.metric(metric.name) is None]
+        reasons = dict.fromkeys(str(r) for run in missing if (r := _reason(run, metric.name)))
+        if missing:
+            out.append(f"{metric.name}: {len(missing)} of {len(runs)} runs have no value" + _listed(reasons))
+    return out
+
+
+def _reason(run: Run, metric: str) -> str | None:
+    """Why ``run`` has no value of ``metric``, where it says."""
+    return run.summary[metric].get("reason") if metric in run.summary else run.classes_unread
+
+
+def _listed(reasons: Mapping[str, None]) -> str:
+    return f" ({'; '.join(list(reasons)[:3])})" if reasons else ""

@@ -16,13 +16,12 @@ from matplotlib.transforms import Affine2D, ScaledTranslation
 
 from siamese.figures.excerpt import EXCERPT, WHOLE, Excerpt, largest, most_confused, nearest_distances
 from siamese.figures.style import class_style, short, text_width, tidy
-from siamese.palette import GREY, LINES, OTHER, SAME
+from siamese.palette import FAINT, GREY, LINES, OTHER, SAME
 
 WRITTEN = 25  # classes up to which every cell of a distance matrix has its number
 KEYS = 22  # lines of a key of classes
 FAR = 0.5  # the colours of a distance matrix reach at least so far
 NEAR = 0.1  # where all classes are nearer to each other than this, a matrix says so
-ELSEWHERE = "#c8ccd0"  # images of the classes that are not told apart
 
 
 def distance_matrix(matrix: np.ndarray, class_names: Sequence[str], part: str) -> Figure:
@@ -136,7 +135,7 @@ def projection(
     shown = stretch.transform(points)
     key = [Line2D([], [], label=short(class_names[c]), **class_style(c, 8)) for c in map(int, excerpt.labels)]
     others = ~np.isin(labels, excerpt.labels)
-    dot: dict[str, Any] = {"linestyle": "none", "marker": ".", "color": ELSEWHERE}
+    dot: dict[str, Any] = {"linestyle": "none", "marker": ".", "color": FAINT}
     if others.any():
         key.append(Line2D([], [], label="other classes", **dot))
     columns = max(1, -(-len(key) // KEYS))

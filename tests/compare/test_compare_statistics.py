@@ -185,7 +185,8 @@ def test_power_against_simulation_and_cohens_table():
 def test_seeds_needed_is_the_first_number_that_suffices(margin, deviation, alpha):
     needed = st.seeds_needed(margin, deviation, alpha)
     if needed is None:
-        assert (2.4 * deviation / margin) ** 2 > 5_000
+        quantiles = scipy_stats.norm.ppf(1 - alpha / 2) + scipy_stats.norm.ppf(0.8)
+        assert (quantiles * deviation / margin) ** 2 > 9_000  # of 10,000, of what detecting takes
         return
 
     def enough(n):

@@ -154,6 +154,7 @@ DEFAULTS = {
     "trainer.deterministic": False,
     "trainer.detect_anomaly": False,
     "data.download": False,
+    "evaluation.exclude_same_group": False,
     "seed": 0,
 }
 
