@@ -36,17 +36,18 @@ def of_triplets(triplets: Triplets, units: np.ndarray, resamples: int) -> dict[s
     codes, count = _codes(units)
     if count < 2 or not resamples:
         return {}
-    squared = np.concatenate([triplets.positive, triplets.negative])
-    order = np.argsort(squared, kind="stable")
-    firsts = np.flatnonzero(np.concatenate([[True], np.diff(squared[order]) != 0]))  # of equal distances
-    positive, owner = order < len(codes), np.concatenate([codes, codes])[order]
+    nearest = np.argsort(triplets.positive, kind="stable")
+    # Of the positives, by rising distance, how many are nearer than each negative, and how many no farther.
+    before = np.searchsorted(triplets.positive[nearest], triplets.negative, "left")
+    until = np.searchsorted(triplets.positive[nearest], triplets.negative, "right")
     good, found = (triplets.positive < triplets.negative).astype(float), []
-    for weights in _weights(count, resamples, per=2 * len(codes)):
-        drawn = weights[:, owner]
-        near, far = (np.add.reduceat(drawn * kind, firsts, axis=1) for kind in (positive, ~positive))
-        total = near.sum(1)  # as many of the one as of the other
-        area = ((near.cumsum(1) - near / 2) * far).sum(1) / total**2
-        found.append(np.stack([area, (weights[:, codes] * good).sum(1) / total], axis=1))
+    for weights in _weights(count, resamples, per=len(codes)):
+        drawn = weights[:, codes]
+        sums = np.zeros((len(weights), len(codes) + 1))
+        np.cumsum(weights[:, codes[nearest]], axis=1, out=sums[:, 1:])
+        total = sums[:, -1]  # of positives, and of negatives
+        area = np.einsum("bt,bt->b", drawn, sums[:, before] + sums[:, until]) / (2 * total**2)
+        found.append(np.stack([area, drawn @ good / total], axis=1))
     both = np.concatenate(found)
     return {"auc": _interval(both[:, 0]), "good_triplets": _interval(both[:, 1])}
 

@@ -246,7 +246,7 @@ def counted(prepared: Rows, search: Search, among: bool, how: How, spreading: Sp
     if among:
         queries, gallery = (torch.from_numpy(of).to(unit.device) for of in (search.queries, search.gallery))
         passed = passed_over(search, how.device)
-        return count_pairs(prepared, lambda: pairs_between(unit, queries, gallery, passed))
+        return count_pairs(prepared, lambda: pairs_between(unit, queries, gallery, passed), every=False)
     onlookers = iter([] if spreading is None else [spreading])
 
     def blocks() -> Iterator[Block]:

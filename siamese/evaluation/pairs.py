@@ -29,9 +29,10 @@ def verification_of_all_pairs(embeddings: np.ndarray, labels: np.ndarray) -> Val
     return count_pairs(prepared, lambda: every_pair(prepared.unit)).values()
 
 
-def count_pairs(prepared: Rows, blocks: Callable[[], Iterable[Block]]) -> PairCounts:
-    """Count the pairs of ``prepared`` that ``blocks`` gives; where many of both kinds are in one bin, twice."""
-    counts = PairCounts(prepared)
+def count_pairs(prepared: Rows, blocks: Callable[[], Iterable[Block]], every: bool = True) -> PairCounts:
+    """Count the pairs of ``prepared`` that ``blocks`` gives, ``every`` one or not; where many of both kinds are in one
+    bin, twice."""
+    counts = PairCounts(prepared, every)
     for block in blocks():
         counts.add(block)
     if len(crowded := counts.crowded()):
@@ -45,15 +46,16 @@ class PairCounts:
     """Pairs of images, counted by class and distance.
 
     Attributes:
+        every: whether they are all pairs of ``rows``.
         euclid, squared: the sums of the distances of pairs of the same class and of different ones, and of their
-            squares.
+            squares, unless they are all pairs.
         finer: what is known of bins that hold too many of both.
     """
 
     finer: FinerCounts | None = None
 
-    def __init__(self, prepared: Rows) -> None:
-        self.rows, self.labels = prepared, torch.from_numpy(prepared.labels)
+    def __init__(self, prepared: Rows, every: bool = True) -> None:
+        self.rows, self.every, self.labels = prepared, every, torch.from_numpy(prepared.labels)
         self.euclid = {"positive": 0.0, "negative": 0.0}
         self.squared = {"positive": 0.0, "negative": 0.0}
         self._low, self._counts = 0, np.zeros((2, 0), dtype=np.int64)  # all pairs, and positive ones, from _low on
@@ -65,12 +67,12 @@ class PairCounts:
         positive = block.squared[self.labels[block.rows] == self.labels[block.columns]]
         for kind, squared in enumerate((block.squared, positive)):
             self._count(kind, squared)
-        for sums, of_all, of_same in (
-            (self.euclid, _sum(block.squared.sqrt()), _sum(positive.sqrt())),
-            (self.squared, _sum(block.squared), _sum(positive)),
-        ):
-            sums["positive"] += of_same
-            sums["negative"] += of_all - of_same
+        sums = [(self.euclid, _sum(block.squared.sqrt()), _sum(positive.sqrt()))]
+        if not self.every:
+            sums.append((self.squared, _sum(block.squared), _sum(positive)))
+        for of, of_all, of_same in sums:
+            of["positive"] += of_same
+            of["negative"] += of_all - of_same
 
     def _count(self, kind: int, squared: torch.Tensor) -> None:
         """Count one bin each; a distance of zero has no bin."""
@@ -121,7 +123,7 @@ class PairCounts:
         """The sums of the cosines of each kind of pair: of all pairs of images from the sums of the unit vectors of
         each class, which is as exact as float64; of others from the distances."""
         unit = self.rows.unit.numpy()
-        if positives + negatives < len(unit) * (len(unit) - 1) // 2:
+        if not self.every:
             return positives - self.squared["positive"] / 2, negatives - self.squared["negative"] / 2
         sums = np.add.reduceat(unit, self.rows.starts[:-1])
         same = (np.square(sums).sum() - len(unit)) / 2
