@@ -137,6 +137,20 @@ class LabelledImages:
 
         return str(kept(self.images, "fingerprint", fingerprint(labels, self.ids), compute))
 
+    def numbered_from(self, index: np.ndarray) -> tuple[Tensor | None, int]:
+        """Another number for each class, int64 [C], those of the images at ``index`` first, and how many these are.
+        None where they are all classes."""
+        present = np.zeros(len(self.class_names), dtype=bool)
+        labels = self.labels.numpy()[index]
+        present[labels[labels >= 0]] = True
+        if self.more_labels is not None:
+            present[self.more_labels[np.isin(self.more_labels[:, 0], index), 1]] = True
+        if present.all():
+            return None, len(present)
+        numbers = np.empty(len(present), dtype=np.int64)
+        numbers[np.argsort(~present, kind="stable")] = np.arange(len(present))
+        return torch.from_numpy(numbers), int(present.sum())
+
     def take(self, index: np.ndarray) -> LabelledImages:
         """The images at ``index``, in its order, with all that is known of them."""
         known: dict[str, Any] = {}

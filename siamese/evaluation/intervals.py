@@ -10,6 +10,7 @@ import numpy as np
 from siamese.evaluation.verification import Triplets
 
 LEVEL = 0.95
+LEAST = 5  # units; of fewer there are hardly any other draws
 ENTRIES = 1 << 22  # weights held at a time
 
 Interval = tuple[float, float]
@@ -20,10 +21,10 @@ def of_means(values: Mapping[str, np.ndarray], units: np.ndarray, resamples: int
     bootstrap, Efron and Tibshirani 1993, section 13.3): of values that belong to one unit, all are drawn or none.
 
     A unit is a class where a part's classes are those of no other, for then other classes could have been drawn; else
-    it is an image. Fewer than two units give none.
+    it is an image. Fewer than five units give none.
     """
     codes, count = _codes(units)
-    if count < 2 or not resamples:
+    if count < LEAST or not resamples:
         return {}
     sums = np.stack([np.bincount(codes, one, count) for one in (np.ones(len(codes)), *values.values())], axis=1)
     drawn = np.concatenate([weights @ sums for weights in _weights(count, resamples)])
@@ -34,7 +35,7 @@ def of_means(values: Mapping[str, np.ndarray], units: np.ndarray, resamples: int
 def of_triplets(triplets: Triplets, units: np.ndarray, resamples: int) -> dict[str, Interval]:
     """The same of the ``auc`` and ``good_triplets`` of T ``triplets``, whose anchors are of ``units`` [T]."""
     codes, count = _codes(units)
-    if count < 2 or not resamples:
+    if count < LEAST or not resamples:
         return {}
     nearest = np.argsort(triplets.positive, kind="stable")
     # Of the positives, by rising distance, how many are nearer than each negative, and how many no farther.

@@ -14,7 +14,7 @@ from pytorch_metric_learning.utils.loss_and_miner_utils import convert_to_pairs,
 from torch import Tensor, nn
 
 from siamese.config.schema import OWN_KEYS
-from siamese.config.targets import check_arguments, find_target, parameters
+from siamese.config.targets import check_arguments, find_target, parameters, targets
 from siamese.errors import ConfigError, nearest
 from siamese.losses import library
 from siamese.losses.base import Loss, traits
@@ -109,6 +109,15 @@ def make_loss(node: Mapping[str, Any], num_classes: int, embedding_size: int | N
     if node.get("miner") is None or remembers:
         return loss
     return Mined(loss, miner)
+
+
+def weighs_classes(node: Mapping[str, Any]) -> bool:
+    """Whether the loss that ``node`` describes, or one in it, has weights for each class."""
+    return any(
+        "num_classes" in (takes := parameters(find_target(key, one["_target_"])))
+        and takes["num_classes"].default is inspect.Parameter.empty
+        for key, one in targets("loss", node)
+    )
 
 
 def _check_made(loss: losses.BaseMetricLossFunction, given: Mapping[str, Any], key: str) -> None:

@@ -19,7 +19,7 @@ from siamese.data.batches import Kind
 from siamese.data.draws import generator
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective
-from siamese.losses.make import make_loss
+from siamese.losses.make import make_loss, weighs_classes
 from siamese.models.embedding import EmbeddingNet, features_of
 from siamese.runs.directory import RunDirectory
 from siamese.training.accumulation import Accumulation, Exact, Memory, Naive
@@ -77,11 +77,13 @@ def build(config: Config, data: SiameseData) -> SiameseModule:
     net, asked = build_net(config, data.mean, data.std), config.objective
     with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
         torch.default_generator.manual_seed(int(generator(config.seed, "loss").integers(2**32)))
-        base = make_loss(config.loss, len(data.source.class_names), net.embedding_dim)
+        classes, trained = data.source.numbered_from(data.parts["train"])
+        base = make_loss(config.loss, trained, net.embedding_dim)
+    weighed = (classes, trained if weighs_classes(config.loss) else None)
     koleo = KoLeo(asked.koleo_over, asked.koleo_neighbours)
     module = SiameseModule(
         net,
-        Objective(term_name(config), base, koleo, asked.koleo_weight, data.kind.tuples_span_batch),
+        Objective(term_name(config), base, koleo, asked.koleo_weight, data.kind.tuples_span_batch, *weighed),
         data,
         lambda parameters: make("optimizer", config.optimizer, parameters),
         lambda optimizer, steps: schedule(config, optimizer, steps),

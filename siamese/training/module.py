@@ -106,11 +106,14 @@ class SiameseModule(pl.LightningModule):
         labels = self.data.source.labels[torch.from_numpy(index)]
         objective = self.objective
         rows = self.embeddings if views is None else torch.cat([self.embeddings, views])
-        terms = {objective.name: self._loss(part, rows, labels.repeat(len(rows) // len(labels)))}
+        terms, known = {}, objective.knows(labels.to(self.device))  # else it has no weights for these classes
+        if known:
+            terms[objective.name] = self._loss(part, rows, labels.repeat(len(rows) // len(labels)))
         if objective.koleo_weight:
             places = torch.linspace(0, len(index) - 1, min(len(index), self.settings.koleo_embeddings)).long()
             terms["koleo"] = koleo(self.embeddings[places], objective.koleo.neighbours)
-        terms["loss"] = objective.total(terms)
+        if known:
+            terms["loss"] = objective.total(terms)
         self.measured = {name: value.item() for name, value in sorted(terms.items())}
         self.measured |= verification(self.embeddings, triplets) if len(triplets) else {}
         self.measured |= {} if views is None else view_retrieval(self.embeddings, views)
@@ -172,7 +175,8 @@ class SiameseModule(pl.LightningModule):
             torch.manual_seed(0)  # for losses that draw
             for rows, tuples in self.data.measured(part):
                 places = None if tuples is None else tuple(place.to(self.device) for place in tuples)
-                value = self.objective.base(embeddings[rows].to(self.device), labels[rows].to(self.device), places)
+                named = self.objective.of_classes(labels[rows].to(self.device))
+                value = self.objective.base(embeddings[rows].to(self.device), named, places)
                 total, images = total + value.cpu() * len(rows), images + len(rows)
         return total / images
 

@@ -150,7 +150,7 @@ class Recorder(pl.Callback):
         self.run.add_epoch(row)
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if v is not None}, trainer.global_step)
-        shown = {k: row[k] for k in ("train/loss", "val/loss", f"val/{pl_module.monitor}") if row[k] is not None}
+        shown = {k: row[k] for k in ("train/loss", "val/loss", f"val/{pl_module.monitor}") if row.get(k) is not None}
         log.info(
             "epoch %*d/%d  %s  %.1f s",
             len(str(trainer.max_epochs)),
