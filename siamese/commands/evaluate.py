@@ -5,6 +5,7 @@
     python scripts/evaluate.py outputs/RUN --data image_folder --root ~/photos
     python scripts/evaluate.py outputs/RUN --data label_file --root ~/photos --labels labels.csv
     python scripts/evaluate.py outputs/RUN --figures-only                 from its arrays, without the model
+    python scripts/evaluate.py outputs/RUN --failures                     the worst classes and queries, from its tables
 
 The best checkpoint on the run's own images is written into the run directory, anything else into a folder of its
 own in RUN/evaluations/, or all into --out; evaluation.json there says what was measured. Checkpoints are never
@@ -36,6 +37,7 @@ from siamese.config.trust import refuse_strangers
 from siamese.config.validate import validate
 from siamese.config.words import pasteable
 from siamese.errors import ConfigError, RunError, several
+from siamese.evaluator.failures import evaluation_folder, failures_text
 from siamese.evaluator.folder import folder_of, require_free
 from siamese.evaluator.report import draw, results_table
 from siamese.paths import CONF, shown, with_own_modules
@@ -52,6 +54,8 @@ from siamese.runs.read import (
 from siamese.runs.tables import read_evaluation
 
 log = logging.getLogger("evaluate")
+
+NOT_WITH_FAILURES = ("data", "root", "labels", "out", "trust", "config_dir", "table", "figures_only")
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -71,7 +75,23 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--config-dir", action="append", default=[], type=Path, metavar="DIR", help=config_dir)
     add("--table", action="store_true", help="print every measure of its summary.json again, and measure nothing")
     add("--figures-only", action="store_true", help="draw the figures again from the arrays that are there")
-    return parser.parse_args(words)
+    add("--failures", action="store_true", help="print its worst classes and queries, and measure nothing")
+    add("--evaluation", metavar="NAME", help="--failures of RUN/evaluations/NAME, not of the run itself")
+    asked = parser.parse_args(words)
+    _refuse_strangers_to_failures(asked)
+    return asked
+
+
+def _refuse_strangers_to_failures(asked: argparse.Namespace) -> None:
+    """``--failures`` reads what is there: what says how to measure has no effect beside it."""
+    if not asked.failures:
+        if asked.evaluation is not None:
+            raise ConfigError(f"--evaluation {asked.evaluation}: expected beside --failures, which reads it")
+        return
+    given = [f"--{key.replace('_', '-')}" for key in NOT_WITH_FAILURES if getattr(asked, key)]
+    given += [f"--checkpoint {asked.checkpoint}"] * (asked.checkpoint != "best")
+    if given:
+        raise ConfigError(f"--failures: reads tables that are there, and takes no {several(given)}")
 
 
 def main() -> None:
@@ -93,6 +113,10 @@ def evaluate_again(words: Sequence[str]) -> None:
     config = read_config(asked.run, str(asked.run))
     if asked.table:
         _show_table(asked.run)
+        return
+    if asked.failures:
+        folder = evaluation_folder(asked.run, asked.evaluation)
+        log.info("%s", failures_text(folder, asked.split, f"{shown('evaluate')} {pasteable(asked.run)}"))
         return
     run = RunDirectory(asked.run)  # nobody trains in it while we read
     if asked.out is not None and not _is_the_run(asked) and holds_a_run(asked.out):

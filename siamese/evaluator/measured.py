@@ -101,23 +101,27 @@ def embed(net: nn.Module, source: LabelledImages, config: Config, *, unseen: boo
     batches = torch.from_numpy(index).split(config.data.eval_batch_size)
     with torch.inference_mode():
         embeddings = torch.cat([net(fabric.to_device(source.images[b])).float().cpu() for b in batches])
-    _, of_class, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    paired = np.flatnonzero((counts[of_class] > 1) & (labels != NO_CLASS))
-    triplets = np.empty((0, 3), dtype=np.int64)
-    if len(np.unique(labels[paired])) > 1:
-        random = generator(config.seed, "test triplets")
-        triplets = paired[draw_triplets(labels[paired], None, random)]
     return Part(
         "test",
         embeddings.numpy(),
         labels,
         source.ids[index],
         source.class_names,
-        triplets,
+        triplets_of(labels, config.seed),
         lambda positions: pixels(source.images, index[positions]),
         roles_of(source, index, config.evaluation),
         unseen,
     )
+
+
+def triplets_of(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Triplets [T, 3] of positions in ``labels`` [N], as those of any test part are drawn; images of classes that have
+    no other image are in none."""
+    _, of_class, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    paired = np.flatnonzero((counts[of_class] > 1) & (labels != NO_CLASS))
+    if len(np.unique(labels[paired])) < 2:
+        return np.empty((0, 3), dtype=np.int64)
+    return paired[draw_triplets(labels[paired], None, generator(seed, "test triplets"))]
 
 
 def measured(part: Part, settings: Evaluation, threshold: float | None, chosen: Values | None = None) -> Measured:

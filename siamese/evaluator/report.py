@@ -24,7 +24,21 @@ from siamese.runs.directory import RunDirectory
 log = logging.getLogger(__name__)
 
 # Metrics that begin a group of their own.
-GROUPS = ("auc", "pairs_auc", "recall_at_1", "linear_probe", "intra_distance", "alignment", "ellipse_area_mean")
+GROUPS = (
+    "auc",
+    "folds_accuracy",
+    "threshold_at_eer",
+    "good_triplets",
+    "pairs_auc",
+    "recall_at_1",
+    "linear_probe",
+    "intra_distance",
+    "alignment",
+    "ellipse_area_mean",
+    "far_at_threshold_eer",
+    "tar_at_threshold_eer",
+    "mean_average_precision",
+)
 PARTS = {"val": "validation", "test": "test"}
 HEADLINE = ("auc", "recall_at_1", "map_at_r")
 WITHOUT_CLASSES = ("view_recall_at_1", "view_recall_at_5", "view_mrr")
@@ -33,20 +47,29 @@ FILE_ONLY = {"terminal": False}  # of a record that the terminal leaves to train
 
 def results_table(summary: Mapping[str, Mapping[str, Any]], checkpoint: str) -> str:
     """The metrics of ``checkpoint`` on the parts that ``summary`` has, as text of 80 columns; those of single classes,
-    which runs of earlier versions have in summary.json, are left out."""
+    which runs of earlier versions have in summary.json, are left out. The last
+    part has its intervals beside the values."""
     shown = [prefix for prefix in PARTS if any(name.startswith(f"{prefix}/") for name in summary)]
     epoch = next(entry["epoch"] for name, entry in summary.items() if name.startswith(f"{shown[-1]}/"))
     table = Table(title=f"{checkpoint} checkpoint, epoch {epoch}", title_justify="left")
     table.add_column("metric")
     for prefix in shown:
         table.add_column(PARTS[prefix], justify="right")
+    last = [entry for name, entry in summary.items() if name.startswith(f"{shown[-1]}/")]
+    over = dict.fromkeys(str(entry["interval_over"]) for entry in last if "interval" in entry)
+    if over:
+        table.add_column("95 % interval")
     names = dict.fromkeys(name.partition("/")[2] for p in shown for name in summary if name.startswith(f"{p}/"))
     for name in names:
         if "/" in name:
             continue
         if name in GROUPS and table.row_count:
             table.add_section()
-        table.add_row(name, *(_cell(summary.get(f"{prefix}/{name}")) for prefix in shown))
+        cells = [_cell(summary.get(f"{prefix}/{name}")) for prefix in shown]
+        table.add_row(name, *cells, *[_interval(summary.get(f"{shown[-1]}/{name}"))] * bool(over))
+    if over:
+        table.caption = f"[ ]: {PARTS[shown[-1]]}, by the bootstrap over {' or '.join(over)}"
+        table.caption_justify = "left"
     text = io.StringIO()
     Console(file=text, width=80).print(table)
     return text.getvalue().rstrip()
@@ -111,3 +134,10 @@ def _cell(entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return ""
     return "undefined" if entry["value"] is None else f"{entry['value']:.4f}"
+
+
+def _interval(entry: Mapping[str, Any] | None) -> str:
+    if entry is None or entry["value"] is None or "interval" not in entry:
+        return ""
+    low, high = entry["interval"]
+    return f"[{low:.3f}, {high:.3f}]"

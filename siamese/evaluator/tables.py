@@ -60,12 +60,14 @@ def failure_rows(part: Part, found: Measured) -> Iterator[dict[str, str]]:
 
 
 def write_table(run: RunDirectory, name: str, rows: Rows) -> None:
-    """Write NAME.csv, validation before test; what one part alone has is empty in the others. Nothing is written
-    where there are no rows."""
+    """Write NAME.csv, validation before test; what one part alone has is empty in the others. Without
+    rows there is no such file, nor one from before."""
     columns = dict.fromkeys(column for row in rows for column in row)
     ordered = sorted(rows, key=lambda row: PARTS.index(row["part"]))
     if rows:
         run.table(name, [{column: row.get(column, "") for column in columns} for row in ordered])
+    else:
+        (run.path / f"{name}.csv").unlink(missing_ok=True)
 
 
 def _number(value: float) -> str:

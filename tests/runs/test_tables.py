@@ -84,3 +84,11 @@ def test_an_odd_evaluation_is_one_line(tmp_path: Path, change: dict, said: str) 
     (tmp_path / "evaluation.json").write_text(json.dumps(ABOUT | change))
     with pytest.raises(RunError, match=said):
         read_evaluation(tmp_path)
+
+
+def test_a_table_without_rows_takes_away_the_one_from_before(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    write_table(run, "failures", [{"part": "test", "id": "a"}])
+    write_table(run, "failures", [])
+    release(tmp_path)
+    assert not (tmp_path / "failures.csv").exists()
