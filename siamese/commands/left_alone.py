@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,14 +14,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobRuntime
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)  # Lightning's and ours
-
 
 @contextlib.contextmanager
 def left_as_found() -> Iterator[None]:
-    """Begin as a command does and, however it ends, put back what the process had: environment, arguments, handlers of
-    signals and log records, Hydra's state, random generators, torch's settings."""
-    with _environment(), _signals(), warnings.catch_warnings(), _logging(), _hydra(), _torch():
+    """Begin as a command does and, however it ends, put back what the process had: environment, arguments, log
+    handlers, Hydra's state, random generators, torch's settings. Handlers of signals are the run's own to put back."""
+    with _environment(), warnings.catch_warnings(), _logging(), _hydra(), _torch():
         yield
 
 
@@ -37,17 +34,6 @@ def _environment() -> Iterator[None]:
         os.environ.update(environment)
         sys.argv, sys.path[:] = argv, path
         os.chdir(folder)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # not one that was installed from outside Python
-                signal.signal(number, handler)
 
 
 @contextlib.contextmanager

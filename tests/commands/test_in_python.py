@@ -72,7 +72,10 @@ def state():
     }
 
 def interrupt():
+    ends = time.monotonic() + 30
     while not (out / "interrupted" / "metrics.csv").exists():
+        if time.monotonic() > ends:
+            return
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGINT)
 
