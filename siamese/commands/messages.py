@@ -23,38 +23,66 @@ from siamese.training.roles import follows
 BAD_COMMAND, FAILED = 2, 1
 
 
+class Through(BaseException):
+    """An error on its way through Hydra, which takes any ``Exception`` and says it in words of its own."""
+
+    def __init__(self, error: ConfigError | RunError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 @contextlib.contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Turn what a user can cause into one line on stderr and an exit status; let bugs through."""
+def errors_in_our_words() -> Iterator[None]:
+    """Turn errors of Hydra, OmegaConf and YAML that a user can cause into a ConfigError of one line."""
     parser_error = argparse.ArgumentParser.error
     argparse.ArgumentParser.error = _refuse_flag  # type: ignore[assignment, method-assign]
     try:
         yield
-    except ConfigError as error:
-        _stop(str(error), BAD_COMMAND)
-    except RunError as error:
-        _stop(str(error), FAILED)
+    except Through as through:
+        raise through.error from None
     except HydraException as error:
-        _stop(explain(error), BAD_COMMAND)
+        raise ConfigError(explain(error)) from None
     except OmegaConfBaseException as error:
-        _stop(one_line(error), BAD_COMMAND)
+        raise ConfigError(one_line(error)) from None
     except yaml.MarkedYAMLError as error:  # a file of --config-dir
         place = error.problem_mark or error.context_mark
         at = f"{place.name}, line {place.line + 1}" if place else "a YAML file"
-        _stop(f"{at}: no YAML ({error.problem or error.context})", BAD_COMMAND)
+        raise ConfigError(f"{at}: no YAML ({error.problem or error.context})") from None
     except ValueError as error:
         # Hydra's own, for model=null, and for flags that exclude each other.
         if not str(error).startswith(("Config group override must be", "Only one of --")):
             raise
-        _stop(_unfit_option() or str(error), BAD_COMMAND)
+        raise ConfigError(_unfit_option() or str(error)) from None
+    finally:
+        argparse.ArgumentParser.error = parser_error  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def errors_through_hydra() -> Iterator[None]:
+    """Send what Hydra calls past it: an error raised here arrives at :func:`errors_in_our_words` as it is."""
+    try:
+        with errors_in_our_words():
+            yield
+    except (ConfigError, RunError) as error:
+        raise Through(error) from None
+
+
+@contextlib.contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Turn what a user can cause into one line on stderr and an exit status; let bugs through."""
+    try:
+        with errors_in_our_words():
+            yield
+    except ConfigError as error:
+        _stop(str(error), BAD_COMMAND)
+    except RunError as error:
+        _stop(str(error), FAILED)
     except Interrupted as interrupted:
         if follows():
             sys.exit()  # its leader was interrupted too; another status would have Lightning kill that
         sys.exit(128 + interrupted.signal)
     except KeyboardInterrupt:
         sys.exit(130)
-    finally:
-        argparse.ArgumentParser.error = parser_error  # type: ignore[method-assign]
 
 
 def _stop(message: str, status: int) -> None:

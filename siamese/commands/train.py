@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import siamese.config.schema  # noqa: F401 (has the defaults that conf/train.yaml begins with)
 from siamese.commands import help
-from siamese.commands.messages import errors_in_one_line
+from siamese.commands.messages import errors_in_one_line, errors_through_hydra
 from siamese.commands.terminal import keep_going_without
 from siamese.config.words import understood
 from siamese.paths import CONF, with_own_modules
@@ -24,7 +24,7 @@ LONGEST_NAME = 60  # characters of a name that a folder bears; each takes up to 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def composed(config: DictConfig) -> None:
     """Train what Hydra has composed of a command line."""
-    with errors_in_one_line():
+    with errors_through_hydra():
         from siamese.training.check import typed
         from siamese.training.run import train
 

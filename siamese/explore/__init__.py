@@ -1,0 +1,1 @@
+"""A page to look around in the embedding of one run."""
