@@ -4,6 +4,7 @@
     python scripts/evaluate.py outputs/RUN --checkpoint last --split test
     python scripts/evaluate.py outputs/RUN --data image_folder --root ~/photos
     python scripts/evaluate.py outputs/RUN --data label_file --root ~/photos --labels labels.csv
+    python scripts/evaluate.py --embeddings FILE.npz                      arrays embeddings and labels, of no run
     python scripts/evaluate.py outputs/RUN --figures-only                 from its arrays, without the model
     python scripts/evaluate.py outputs/RUN --failures                     the worst classes and queries, from its tables
 
@@ -28,6 +29,7 @@ from omegaconf import OmegaConf
 
 from siamese.commands.arguments import Parser
 from siamese.commands.console import Console
+from siamese.commands.measure_file import measure_file
 from siamese.commands.messages import errors_in_one_line
 from siamese.commands.remeasure import on_other, on_own
 from siamese.config.data import Data
@@ -61,7 +63,8 @@ NOT_WITH_FAILURES = ("data", "root", "labels", "out", "trust", "config_dir", "ta
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser("evaluate", __doc__ or "")
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="a run directory")
+    add("run", type=Path, metavar="RUN", nargs="?", help="a run directory")
+    add("--embeddings", type=Path, metavar="FILE", help="no run, but arrays embeddings and labels in an .npz file")
     add("--checkpoint", default="best", metavar="NAME", help="best (default), last, or another of RUN/checkpoints")
     add("--split", choices=("validation", "test"), help="only this part (default: both)")
     add("--data", metavar="OPTION", help="other images: an option of the group data, such as image_folder")
@@ -78,20 +81,26 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--failures", action="store_true", help="print its worst classes and queries, and measure nothing")
     add("--evaluation", metavar="NAME", help="--failures of RUN/evaluations/NAME, not of the run itself")
     asked = parser.parse_args(words)
-    _refuse_strangers_to_failures(asked)
+    if (asked.run is None) == (asked.embeddings is None):
+        raise ConfigError("expected a run directory, or --embeddings FILE, and not both")
+    if asked.embeddings is not None and (given := [*_given(asked, NOT_WITH_FAILURES, but="out"), *_reads(asked)]):
+        raise ConfigError(f"--embeddings: needs no run and no images, and takes no {several(given)}")
+    if asked.failures and (given := _given(asked, NOT_WITH_FAILURES)):
+        raise ConfigError(f"--failures: reads tables that are there, and takes no {several(given)}")
+    if asked.evaluation is not None and not asked.failures:
+        raise ConfigError(f"--evaluation {asked.evaluation}: expected beside --failures, which reads it")
     return asked
 
 
-def _refuse_strangers_to_failures(asked: argparse.Namespace) -> None:
-    """``--failures`` reads what is there: what says how to measure has no effect beside it."""
-    if not asked.failures:
-        if asked.evaluation is not None:
-            raise ConfigError(f"--evaluation {asked.evaluation}: expected beside --failures, which reads it")
-        return
-    given = [f"--{key.replace('_', '-')}" for key in NOT_WITH_FAILURES if getattr(asked, key)]
-    given += [f"--checkpoint {asked.checkpoint}"] * (asked.checkpoint != "best")
-    if given:
-        raise ConfigError(f"--failures: reads tables that are there, and takes no {several(given)}")
+def _given(asked: argparse.Namespace, flags: Sequence[str], but: str = "") -> list[str]:
+    """Those of ``flags`` that were given, as they are typed."""
+    given = [f"--{key.replace('_', '-')}" for key in flags if key != but and getattr(asked, key)]
+    return given + [f"--checkpoint {asked.checkpoint}"] * (asked.checkpoint != "best")
+
+
+def _reads(asked: argparse.Namespace) -> list[str]:
+    """What says which results of a run to read."""
+    return [f"--{key}" for key in ("split", "failures", "evaluation") if getattr(asked, key)]
 
 
 def main() -> None:
@@ -110,6 +119,9 @@ def evaluate_again(words: Sequence[str]) -> None:
     """
     asked = arguments(words)
     logging.basicConfig(level=logging.INFO, handlers=[Console()], format="%(message)s")
+    if asked.embeddings is not None:
+        measure_file(asked.embeddings, asked.out)
+        return
     config = read_config(asked.run, str(asked.run))
     if asked.table:
         _show_table(asked.run)

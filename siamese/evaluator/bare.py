@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from siamese.config.schema import Evaluation
 from siamese.data.images import NO_CLASS
-from siamese.errors import ConfigError
+from siamese.errors import ConfigError, RunError
 from siamese.evaluation.blocks import problem
 from siamese.evaluation.measure import Roles, measure
 from siamese.evaluation.names import Values
 from siamese.evaluator.measured import how, triplets_of
+from siamese.evaluator.part import Part
 
 SEED = 0
 
@@ -26,6 +29,39 @@ def measure_embeddings(embeddings: Any, labels: Any, queries: Any, gallery: Any)
         raise ConfigError(f"embeddings: {reason}")
     roles = roles_among(len(found), queries, gallery)
     return measure(found, codes, triplets_of(codes, SEED), len(names), how(Evaluation(), None), roles).values
+
+
+def part_of(name: str, arrays: Mapping[str, Any]) -> Part:
+    """The ``arrays`` of a file as test images: ``embeddings`` and ``labels``, and perhaps ``ids``, ``class_names``, of
+    which the labels are then places, ``queries``, ``gallery`` and ``groups``.
+
+    Raises:
+        RunError: for what does not fit, naming the file ``name``.
+    """
+    try:
+        embeddings = array_of(arrays["embeddings"])
+        codes, names = classes_of(arrays["labels"])
+        if reason := problem(embeddings, codes):
+            raise ConfigError(reason)
+        if "class_names" in arrays:
+            names = [str(one) for one in arrays["class_names"]]
+            codes = np.asarray(arrays["labels"])
+            if codes.dtype.kind not in "iu" or codes.max(initial=-1) >= len(names):
+                raise ConfigError(f"labels: expected places among the {len(names)} class_names")
+            codes = np.where(codes < 0, NO_CLASS, codes).astype(np.int64)
+        count = len(codes)
+        for key in ("ids", "groups"):
+            if key in arrays and arrays[key].shape != (count,):
+                raise ConfigError(f"{key}: expected one an embedding, found {arrays[key].shape} for {count}")
+        roles = roles_among(count, arrays.get("queries"), arrays.get("gallery"))
+        if "groups" in arrays:
+            everything = np.arange(count)
+            roles = roles or Roles(everything, everything)
+            roles = replace(roles, groups=np.unique(arrays["groups"], return_inverse=True)[1])
+    except ConfigError as error:
+        raise RunError(f"{name}: {error}") from None
+    ids = np.asarray(arrays.get("ids", np.arange(count)), dtype=str)
+    return Part("test", embeddings, codes, ids, names, triplets_of(codes, SEED), None, roles, unseen=True)
 
 
 def array_of(embeddings: Any) -> np.ndarray:

@@ -20,7 +20,7 @@ from siamese.errors import ConfigError
 from siamese.evaluation.blocks import problem
 from siamese.evaluation.measure import How, Measured, Roles, measure
 from siamese.evaluation.names import Undefined, Values, direction
-from siamese.evaluator.part import Part, failures, gallery, hardest, worst
+from siamese.evaluator.part import Part, pictures
 from siamese.evaluator.progress import measuring
 from siamese.evaluator.tables import Kept, class_rows, failure_rows, write_table
 from siamese.runs.directory import RunDirectory
@@ -185,13 +185,9 @@ def evaluate_part(
     )
     for name, arrays in found.arrays.items():
         run.arrays(f"{name}_{part.name}", **arrays)
-    if part.class_names and problem(part.embeddings, part.labels) is None:
-        if len(part.labels) > 1:
-            run.arrays(f"gallery_{part.name}", **gallery(part))
-        if len(part.triplets):
-            run.arrays(f"hardest_{part.name}", **hardest(part))
-        if len(worst(found)):
-            run.arrays(f"failures_{part.name}", **failures(part, found))
+    if problem(part.embeddings, part.labels) is None:
+        for name, shown in pictures(part, found).items():
+            run.arrays(f"{name}_{part.name}", **shown)
     return found
 
 

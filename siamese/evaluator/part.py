@@ -9,6 +9,7 @@ import numpy as np
 
 from siamese.evaluation.measure import Measured, Roles
 
+Images = Callable[[np.ndarray], np.ndarray]
 QUERIES, NEIGHBOURS, HARDEST, FAILURES = 10, 8, 6, 10  # shown in the figures
 
 
@@ -24,7 +25,8 @@ class Part:
         triplets: positions [T, 3] of anchor, positive and negative.
         roles: who looks for whom; None is everyone for all others.
         unseen: whether no class of it was trained on, so that others could have been in their place.
-        images: gives the pixels of images by their positions: uint8 [*positions.shape, 3, H, W].
+        images: gives the pixels of images by their positions: uint8 [*positions.shape, 3, H, W]; None where there
+            are none to be had.
     """
 
     name: str
@@ -33,12 +35,26 @@ class Part:
     ids: np.ndarray
     class_names: Sequence[str]
     triplets: np.ndarray
-    images: Callable[[np.ndarray], np.ndarray]
+    images: Images | None
     roles: Roles | None = None
     unseen: bool = False
 
 
-def gallery(part: Part) -> dict[str, np.ndarray]:
+def pictures(part: Part, found: Measured) -> dict[str, dict[str, np.ndarray]]:
+    """What figures show of the images of ``part``, by name; nothing where there are no images to be had."""
+    if part.images is None or not part.class_names:
+        return {}
+    shown = {}
+    if len(part.labels) > 1:
+        shown["gallery"] = gallery(part, part.images)
+    if len(part.triplets):
+        shown["hardest"] = hardest(part, part.images)
+    if len(worst(found)):
+        shown["failures"] = failures(part, part.images, found)
+    return shown
+
+
+def gallery(part: Part, images: Images) -> dict[str, np.ndarray]:
     """Queries and their nearest neighbours by cosine. The queries are the first image of every class,
     the second, and so on, up to 10: the same whatever embeds them."""
     everything = np.arange(len(part.labels))
@@ -57,22 +73,22 @@ def gallery(part: Part) -> dict[str, np.ndarray]:
     return {
         "query_ids": part.ids[queries],
         "query_labels": part.labels[queries],
-        "query_images": part.images(queries),
+        "query_images": images(queries),
         "neighbour_ids": part.ids[nearest],
         "neighbour_labels": part.labels[nearest],
-        "neighbour_images": part.images(nearest),
+        "neighbour_images": images(nearest),
         "cosines": np.take_along_axis(cosines, columns, axis=1),
     }
 
 
-def hardest(part: Part) -> dict[str, np.ndarray]:
+def hardest(part: Part, images: Images) -> dict[str, np.ndarray]:
     """The triplets whose positive is farthest beyond the negative, by cosine distance."""
     anchor, positive, negative = (_unit(part.embeddings[part.triplets[:, role]]) for role in range(3))
     distances = np.stack([1 - (anchor * positive).sum(1), 1 - (anchor * negative).sum(1)], axis=1)
     chosen = np.argsort(distances[:, 1] - distances[:, 0], kind="stable")[:HARDEST]
     triplets = part.triplets[chosen]
     return {
-        "images": part.images(triplets),
+        "images": images(triplets),
         "labels": part.labels[triplets],
         "ids": part.ids[triplets],
         "distances": distances[chosen],
@@ -88,7 +104,7 @@ def worst(found: Measured) -> np.ndarray:
     return wrong[np.argsort(-found.queries["first"][wrong], kind="stable")]
 
 
-def failures(part: Part, found: Measured) -> dict[str, np.ndarray]:
+def failures(part: Part, images: Images, found: Measured) -> dict[str, np.ndarray]:
     """The :func:`worst` queries, at most one of a class while there are others, with the image that is nearest and the
     first that would have been right."""
     queries = worst(found)
@@ -99,7 +115,7 @@ def failures(part: Part, found: Measured) -> dict[str, np.ndarray]:
     chosen = queries[np.argsort(again, kind="stable")[:FAILURES]]
     places = np.stack([found.queries[which][chosen] for which in ("query", "nearest", "right")], axis=1)
     return {
-        "images": part.images(places),
+        "images": images(places),
         "labels": part.labels[places],
         "ids": part.ids[places],
         "cosines": np.stack([found.queries[f"cosine_{which}"][chosen] for which in ("nearest", "right")], axis=1),

@@ -45,13 +45,14 @@ WITHOUT_CLASSES = ("view_recall_at_1", "view_recall_at_5", "view_mrr")
 FILE_ONLY = {"terminal": False}  # of a record that the terminal leaves to train.log
 
 
-def results_table(summary: Mapping[str, Mapping[str, Any]], checkpoint: str) -> str:
+def results_table(summary: Mapping[str, Mapping[str, Any]], checkpoint: str, *, of_epochs: bool = True) -> str:
     """The metrics of ``checkpoint`` on the parts that ``summary`` has, as text of 80 columns; those of single classes,
-    which runs of earlier versions have in summary.json, are left out. The last
-    part has its intervals beside the values."""
+    which runs of earlier versions have in summary.json, are left out. The last part has its intervals beside the
+    values. What is ``of_epochs`` no more than a file is named as it is."""
     shown = [prefix for prefix in PARTS if any(name.startswith(f"{prefix}/") for name in summary)]
     epoch = next(entry["epoch"] for name, entry in summary.items() if name.startswith(f"{shown[-1]}/"))
-    table = Table(title=f"{checkpoint} checkpoint, epoch {epoch}", title_justify="left")
+    title = f"{checkpoint} checkpoint, epoch {epoch}" if of_epochs else checkpoint
+    table = Table(title=title, title_justify="left")
     table.add_column("metric")
     for prefix in shown:
         table.add_column(PARTS[prefix], justify="right")

@@ -172,8 +172,9 @@ def part(n: int, classes: int, seed: int = 0) -> Part:
 
 @pytest.mark.parametrize(("n", "classes", "queries"), [(24, 3, 10), (6, 2, 6), (60, 20, 10), (4, 2, 4)])
 def test_gallery_of_few_and_many_classes(n: int, classes: int, queries: int) -> None:
-    shown = gallery(part(n, classes))
-    assert np.array_equal(shown["query_ids"], gallery(part(n, classes, seed=1))["query_ids"])
+    given = part(n, classes)
+    shown = gallery(given, given.images)
+    assert np.array_equal(shown["query_ids"], gallery(part(n, classes, seed=1), given.images)["query_ids"])
     assert len(shown["query_ids"]) == queries
     assert shown["cosines"].shape == (queries, min(8, n - 1))
     assert (np.diff(shown["cosines"], axis=1) <= 0).all()
@@ -183,7 +184,7 @@ def test_gallery_of_few_and_many_classes(n: int, classes: int, queries: int) -> 
 
 def test_the_hardest_triplets_are_those_with_the_nearest_negative() -> None:
     given = part(30, 3)
-    found = hardest(given)
+    found = hardest(given, given.images)
     z = given.embeddings / np.linalg.norm(given.embeddings, axis=1, keepdims=True)
     excess = [(z[a] @ z[n] - z[a] @ z[p], k) for k, (a, p, n) in enumerate(given.triplets)]
     worst = [k for _, k in sorted(excess, reverse=True)[:6]]
