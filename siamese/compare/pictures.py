@@ -98,6 +98,11 @@ def matrices(c: Comparison, part: str) -> Matrices:
         return Matrices({}, {}, [f"class counts differ: {', '.join(str(s[0]) for s in sorted(shapes))}"])
     if not means:
         return Matrices({}, {}, missing)
+    there = np.all([np.isfinite(m).any(1) for m in means.values()], axis=0)
+    if not there.any():
+        return Matrices({}, {}, [*missing, f"no class is among the {part} images of every run"])
+    means = {g: m[np.ix_(there, there)] for g, m in means.items()}
+    names = [name for name, kept in zip(names, there, strict=True) if kept]
     low = float(min(np.nanmin(m) for m in means.values()))
     high = float(max(np.nanmax(m) for m in means.values()))
     pairs = {d.group: d.baseline for d in c.differences}

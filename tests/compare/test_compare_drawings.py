@@ -155,6 +155,25 @@ def test_class_distances_and_their_difference_on_shared_scales(tmp_path):
     assert CLASSES[1] in drawn.own[0].drawing
 
 
+def test_distances_are_drawn_of_the_classes_that_every_run_has(tmp_path):
+    """Under split=by_class each seed may have test classes of its own."""
+
+    def absent(*classes):
+        matrix = np.random.default_rng(0).uniform(0.1, 1.2, (10, 10))
+        matrix[list(classes)] = matrix[:, list(classes)] = np.nan
+        return {"distances_test": {"matrix": matrix}}
+
+    found = two_groups(tmp_path / "some", arrays=lambda group, seed: absent(0, 1 + seed, 5 + group))
+    drawn = pictures.matrices(found, "test")
+    assert len(re.findall(r'class="tiny(?: on)?">', drawn.own[0].drawing)) == 4 * 4  # 4, 7, 8 and 9
+    assert CLASSES[4] in drawn.own[0].drawing
+    assert CLASSES[1] not in drawn.own[0].drawing
+    found = two_groups(tmp_path / "none", arrays=lambda group, seed: absent(*range(seed, 10, 3)))
+    drawn = pictures.matrices(found, "test")
+    assert drawn.own == {}
+    assert drawn.missing == ["no class is among the test images of every run"]
+
+
 def test_many_classes_become_an_image_without_numbers(tmp_path):
     matrix = np.random.default_rng(0).uniform(0, 1, (100, 100))
     found = two_groups(tmp_path, seeds=2, arrays=lambda *_: {"distances_test": {"matrix": matrix}})
