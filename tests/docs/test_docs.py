@@ -166,7 +166,7 @@ def test_commands_of_train_compose_and_validate(command: Command, mine: Path) ->
     if "-m" not in command.words:
         check(overrides)
         return
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = OverridesParser.create().parse_overrides(understood(overrides))
     swept = {o.get_key_element(): list(o.sweep_string_iterator()) for o in parsed if o.is_sweep_override()}
     plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     for number in range(max(map(len, swept.values()), default=1)):  # every value once, not every combination
