@@ -169,6 +169,8 @@ def pairs_between(
     Args:
         passed: gives the pairs to leave out of a block of queries, as rows of it and places in ``gallery``.
     """
+    if not len(queries) or not len(gallery):
+        return
     distances, size = _Products(unit[queries], unit[gallery]), max(1, entries // len(gallery))
     for start in range(0, len(queries), size):
         some = slice(start, min(start + size, len(queries)))

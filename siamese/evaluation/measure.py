@@ -137,7 +137,10 @@ def measure(
     counts, spreading = _of_pairs(prepared, search, roles is not None, how, ranking)
     values = found.values | ranking.values()
     values |= too_many_images(how, prepared) if counts is None else counts.values()
-    values |= spread(embeddings, labels, how.spread_images) if how.spread_images else spreading.values()
+    if spreading is None:
+        values |= spread(embeddings, labels, how.spread_images, how.most_images)
+    else:
+        values |= spreading.values()
     values["cos_mean"] = Undefined("it needs 2 images, found 1")
     if len(embeddings) > 1:
         values["cos_mean"] = mean_cosine(prepared.unit)
@@ -203,6 +206,7 @@ def described_by(labels: np.ndarray, points: np.ndarray | None) -> np.ndarray:
 
 
 def of_triplets(embeddings: np.ndarray, labels: np.ndarray, triplets: np.ndarray, how: How) -> Measured:
+    """What is measured on the fixed triplets alone."""
     names = [*TRIPLET_METRICS]
     if not len(triplets):
         return Measured(undefined(names, "no triplet can be formed of these images"), threshold=how.threshold)
@@ -221,9 +225,12 @@ def of_triplets(embeddings: np.ndarray, labels: np.ndarray, triplets: np.ndarray
 
 def _of_pairs(
     prepared: Rows, search: Search, among: bool, how: How, ranking: Ranking
-) -> tuple[PairCounts | None, Spread]:
-    """Count all pairs, where there are not too many, and see how the images are spread."""
+) -> tuple[PairCounts | None, Spread | None]:
+    """Count all pairs, where there are not too many, and see how the images are spread, unless some of them are to
+    stand for all."""
     images = len(prepared.order)
+    if how.spread_images:
+        return counted(prepared, search, among, how) if few(how, images) else None, None
     whole = not among and len(search.queries) == images
     nearest = ranking.nearest if whole else rank(all_against_all(prepared), device=how.device).nearest
     spreading = Spread(prepared, nearest, few(how, images))

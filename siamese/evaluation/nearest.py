@@ -93,8 +93,10 @@ def ranked(
         device: what the products are computed on.
         advance: is told after each block how many queries are done.
     """
+    if not len(search.queries):
+        return
     first_pass = _FirstPass(search, torch.device(device))
-    total, size = len(search.queries), max(1, min(MOST, entries // len(search.gallery)))
+    total, size = len(search.queries), max(1, min(MOST, entries // max(1, len(search.gallery))))
     for start in range(0, total, size):
         some = slice(start, min(start + size, total))
         yield first_pass.rank(some, min(count(some), len(search.gallery)))

@@ -146,6 +146,15 @@ def test_queries_look_in_the_gallery_alone(kind: str, classes: int, seed: int, g
         assert found.values["pairs_auc"] == pytest.approx(roc_auc_score(same, -distances), abs=1e-4)
 
 
+def test_queries_without_a_class_find_nothing_and_that_is_said() -> None:
+    z, labels = embeddings("spread", 12, 4, 0), np.array([-1] * 4 + [0, 1] * 4)
+    found = measure(z, labels, np.empty((0, 3), dtype=int), 2, roles=Roles(np.arange(4), np.arange(4, 12)))
+    assert found.counts["queries_without_match"] == 4
+    for name in ("recall_at_1", "mean_average_precision", "pairs_auc"):
+        assert isinstance(found.values[name], Undefined), name
+    assert isinstance(found.values["intra_distance"], float)
+
+
 def test_mean_average_precision_is_scikit_learns() -> None:
     random = np.random.default_rng(0)
     z, labels = random.normal(size=(60, 4)).astype(np.float32), random.integers(0, 4, 60)
