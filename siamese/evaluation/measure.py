@@ -25,7 +25,7 @@ from siamese.evaluation.names import (
     Values,
     undefined,
 )
-from siamese.evaluation.nearest import Search, passed_over
+from siamese.evaluation.nearest import PassedOver, Search
 from siamese.evaluation.pairs import PairCounts, count_pairs
 from siamese.evaluation.probes import clustering, linear_probe
 from siamese.evaluation.retrieval import Ranking, all_against_all, rank
@@ -252,7 +252,7 @@ def counted(prepared: Rows, search: Search, among: bool, how: How, spreading: Sp
     unit = prepared.unit.to(how.device)
     if among:
         queries, gallery = (torch.from_numpy(of).to(unit.device) for of in (search.queries, search.gallery))
-        passed = passed_over(search, how.device)
+        passed = PassedOver(search, how.device)
         return count_pairs(prepared, lambda: pairs_between(unit, queries, gallery, passed), every=False)
     onlookers = iter([] if spreading is None else [spreading])
 

@@ -103,9 +103,42 @@ def ranked(
         advance(some.stop - some.start)
 
 
-def passed_over(search: Search, device: torch.device | str) -> Callable[[slice], tuple[Tensor, Tensor]]:
-    """Gives, of a block of queries, which images of the gallery each must not find: rows of it, and columns."""
-    return _FirstPass(search, torch.device(device)).passed_over
+class PassedOver:
+    """What a query must not find: itself, and its own group where there are groups.
+
+    Attributes:
+        of_queries, of_gallery: int64 [Q] and [G], their classes.
+    """
+
+    def __init__(self, search: Search, device: torch.device | str) -> None:
+        labels = torch.from_numpy(search.rows.labels).to(device)
+        self.of_queries, self.of_gallery = labels[search.queries], labels[search.gallery]
+        place = np.full(len(labels), -1)
+        place[search.gallery] = np.arange(len(search.gallery))
+        self.itself = torch.from_numpy(place[search.queries]).to(device)
+        self.groups = None
+        if search.groups is not None:
+            groups = torch.from_numpy(search.groups).to(device)
+            self.groups = groups[search.queries], groups[search.gallery]
+
+    def own(self, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """The places in the gallery of the images of each query's class, int64 [b, R], and which of them there are."""
+        first, last = torch.searchsorted(self.of_gallery, torch.stack([classes, classes + 1]))
+        columns = first[:, None] + torch.arange(max(1, int((last - first).max())), device=first.device)
+        there = columns < last[:, None]
+        return torch.where(there, columns, 0), there
+
+    def __call__(self, some: slice) -> tuple[Tensor, Tensor]:
+        """Of a block of queries, rows of it and columns of the gallery."""
+        itself = self.itself[some]
+        row = (itself >= 0).nonzero()[:, 0]
+        column = itself[row]
+        if self.groups is None:
+            return row, column
+        own, theirs = self.groups[0][some, None], self.groups[1]
+        columns, there = self.own(self.of_queries[some])
+        same, place = (there & (theirs[columns] == own) & (own >= 0)).nonzero(as_tuple=True)
+        return torch.cat([row, same]), torch.cat([column, columns[same, place]])
 
 
 class _FirstPass:
@@ -113,12 +146,11 @@ class _FirstPass:
     entries."""
 
     def __init__(self, search: Search, device: torch.device) -> None:
-        self.search = search
         unit = search.rows.unit.to(device)
         self.mean = unit.mean(0)
         self.queries, self.gallery = (_chosen(unit, which) for which in (search.queries, search.gallery))
-        labels = torch.from_numpy(search.rows.labels).to(device)
-        self.of_queries, self.of_gallery = labels[search.queries], labels[search.gallery]
+        self.passed_over = PassedOver(search, device)
+        self.of_queries, self.of_gallery = self.passed_over.of_queries, self.passed_over.of_gallery
         padded = -(-len(self.gallery) // GROUP) * GROUP
         self.columns = torch.zeros(padded, unit.shape[1] + 2, device=device)
         self.longest = 0.0
@@ -129,13 +161,6 @@ class _FirstPass:
             self.longest = max(self.longest, float(lengths.max().sqrt()))
         # Of a sum of n products in float32, in any order, and of its factors: n + 3 roundings of 2^-24.
         self.rounding = (self.columns.shape[1] + 3) * 2.0**-24
-        place = np.full(len(unit), -1)
-        place[search.gallery] = np.arange(len(search.gallery))
-        self.itself = torch.from_numpy(place[search.queries]).to(device)
-        self.groups = None
-        if search.groups is not None:
-            groups = torch.from_numpy(search.groups).to(device)
-            self.groups = groups[search.queries], groups[search.gallery]
         self.buffer = torch.empty(0, device=device)
 
     def rank(self, some: slice, count: int) -> Ranked:
@@ -179,25 +204,6 @@ class _FirstPass:
         self.buffer[:, len(self.gallery) :] = torch.inf
         return self.buffer, (self.rounding * (lengths.sqrt() + self.longest).square() + NOTHING).float()
 
-    def _own(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """The places in the gallery of the images of each query's class, int64 [b, R], and which of them there are."""
-        first, last = torch.searchsorted(self.of_gallery, torch.stack([classes, classes + 1]))
-        columns = first[:, None] + torch.arange(max(1, int((last - first).max())), device=first.device)
-        there = columns < last[:, None]
-        return torch.where(there, columns, 0), there
-
-    def passed_over(self, some: slice) -> tuple[Tensor, Tensor]:
-        """Row and column of what a query must not find: itself, and its own group where there are groups."""
-        itself = self.itself[some]
-        row = (itself >= 0).nonzero()[:, 0]
-        column = itself[row]
-        if self.groups is None:
-            return row, column
-        own, theirs = self.groups[0][some, None], self.groups[1]
-        columns, there = self._own(self.of_queries[some])
-        same, place = (there & (theirs[columns] == own) & (own >= 0)).nonzero(as_tuple=True)
-        return torch.cat([row, same]), torch.cat([column, columns[same, place]])
-
     def _mixed(self, linked: Tensor, hits: Tensor, columns: Tensor) -> Tensor:
         """The candidates, of runs whose order is not sure, that matter: where a run holds hits and others, or near the
         front two classes."""
@@ -235,7 +241,7 @@ class _FirstPass:
         missing = (first == 0).nonzero()[:, 0]
         if not len(missing):
             return
-        columns, there = self._own(classes[missing])
+        columns, there = self.passed_over.own(classes[missing])
         own = squared[missing[:, None], columns].masked_fill_(~there, torch.inf)
         some = own.amin(1).isfinite()  # others have nothing to find
         missing, columns, there, own = missing[some], columns[some], there[some], own[some]
