@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,8 @@ def read_per_class(run: Path) -> list[dict[str, str]]:
         RunError: when it is there and cannot be read.
     """
     path = run / "per_class.csv"
-    if not path.exists():
-        return []
-    rows = parse_csv(read_text(path, LARGEST_TABLE), path)
+    rows = _rows(path, PER_CLASS)
     for number, row in enumerate(rows, 2):
-        if missing := [column for column in PER_CLASS if column not in row]:
-            raise RunError(f"{path}: has no column {missing[0]}; expected {', '.join(PER_CLASS)}")
         for column, value in row.items():
             if column not in NAMES_OF_CLASSES and value and not is_number(value):
                 raise RunError(f"{path}: row {number}: {column}: expected a number, found {value!r:.60}")
@@ -51,13 +48,17 @@ def read_failures(run: Path) -> list[dict[str, str]]:
     Raises:
         RunError: when it is there and cannot be read.
     """
-    path = run / "failures.csv"
+    return _rows(run / "failures.csv", FAILURES)
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table that has ``columns``; none where there is no such file."""
     if not path.exists():
         return []
     rows = parse_csv(read_text(path, LARGEST_TABLE), path)
-    for row in rows[:1]:
-        if missing := [column for column in FAILURES if column not in row]:
-            raise RunError(f"{path}: has no column {missing[0]}; expected {', '.join(FAILURES)}")
+    for row in rows[:1]:  # all have the same
+        if missing := [column for column in columns if column not in row]:
+            raise RunError(f"{path}: has no column {missing[0]}; expected {', '.join(columns)}")
     return rows
 
 
