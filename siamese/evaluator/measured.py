@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -124,9 +124,15 @@ def triplets_of(labels: np.ndarray, seed: int) -> np.ndarray:
     return paired[draw_triplets(labels[paired], None, generator(seed, "test triplets"))]
 
 
-def measured(part: Part, settings: Evaluation, threshold: float | None, chosen: Values | None = None) -> Measured:
+def measured(
+    part: Part,
+    settings: Evaluation,
+    threshold: float | None,
+    chosen: Values | None = None,
+    progress: Callable[[str, int], Callable[[int], None]] = How.progress,
+) -> Measured:
     """Everything there is to measure on ``part``; ``chosen`` are thresholds of another."""
-    found_by = dataclasses.replace(how(settings, threshold), chosen=chosen, over_classes=part.unseen)
+    found_by = dataclasses.replace(how(settings, threshold), chosen=chosen, over_classes=part.unseen, progress=progress)
     points = points_of(part.triplets, settings)
     return measure(part.embeddings, part.labels, part.triplets, len(part.class_names), found_by, part.roles, points)
 
@@ -141,7 +147,6 @@ def how(settings: Evaluation, threshold: float | None) -> How:
         most_images=settings.most_images,
         resamples=settings.resamples,
         device="cuda" if torch.cuda.is_available() else "cpu",
-        progress=measuring,
     )
 
 
@@ -174,7 +179,8 @@ def evaluate_part(
 ) -> Measured:
     """Measure ``part`` and write its arrays."""
     log.info("measuring %s images of %s", f"{len(part.labels):,}", part.name)
-    found = measured(part, settings, threshold, chosen)
+    with measuring() as progress:
+        found = measured(part, settings, threshold, chosen, progress)
     run.arrays(
         part.name,
         embeddings=part.embeddings,

@@ -21,7 +21,8 @@ from siamese.config.schema import Evaluation
 from siamese.data import load
 from siamese.evaluation import METRICS, Undefined
 from siamese.evaluation.measure import How, measure
-from siamese.evaluator.measured import (
+from siamese.evaluator.measured import entry, evaluate_part, part_entries, said_of, thresholds_in
+from siamese.evaluator.part import Part, gallery, hardest
     Part,
     entry,
     evaluate_part,
