@@ -23,15 +23,6 @@ from siamese.evaluation import METRICS, Undefined
 from siamese.evaluation.measure import How, measure
 from siamese.evaluator.measured import entry, evaluate_part, part_entries, said_of, thresholds_in
 from siamese.evaluator.part import Part, gallery, hardest
-    Part,
-    entry,
-    evaluate_part,
-    gallery,
-    hardest,
-    part_entries,
-    said_of,
-    thresholds_in,
-)
 from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import claim, release
 
