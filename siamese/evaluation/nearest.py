@@ -245,19 +245,32 @@ class _FirstPass:
         own = squared[missing[:, None], columns].masked_fill_(~there, torch.inf)
         some = own.amin(1).isfinite()  # others have nothing to find
         missing, columns, there, own = missing[some], columns[some], there[some], own[some]
-        squared, queries, error = squared[missing], queries[missing], error[missing]
-        i, j = (own <= own.amin(1, keepdim=True) + 2 * error).logical_and_(own.isfinite()).nonzero(as_tuple=True)
+        i, j = (
+            (own <= own.amin(1, keepdim=True) + 2 * error[missing]).logical_and_(own.isfinite()).nonzero(as_tuple=True)
+        )
         exact = torch.full_like(own, torch.inf)
-        exact[i, j] = squared_distances(queries, self.gallery, i, columns[i, j])
+        exact[i, j] = squared_distances(queries, self.gallery, missing[i], columns[i, j])
         nearest, place = exact.min(1)
-        squared.scatter_(1, torch.where(there, columns, columns[:, :1]), torch.inf)  # what is left: other classes
-        bound = nearest[:, None]
-        count = (squared < bound - error).sum(1)
-        i, j = (squared <= bound + error).logical_and_(squared >= bound - error).nonzero(as_tuple=True)
-        nearer = i[squared_distances(queries, self.gallery, i, j) <= nearest[i]]
-        count += torch.bincount(nearer, minlength=len(missing))
-        first[missing] = count + 1
         right[missing] = columns.gather(1, place[:, None])[:, 0]
+        squared[missing[:, None], torch.where(there, columns, columns[:, :1])] = (
+            torch.inf
+        )  # what is left: other classes
+        for few in torch.arange(len(missing), device=missing.device).split(max(1, BLOCK_ENTRIES // squared.shape[1])):
+            some, bound, margin = missing[few], nearest[few, None], error[missing[few]]
+            others = squared[some]
+            nearer, near = _count(others < bound - margin), _count(others <= bound + margin)
+            unsure = (near > nearer).nonzero()[:, 0]
+            others = others[unsure]
+            between = (others >= (bound - margin)[unsure]).logical_and_(others <= (bound + margin)[unsure])
+            i, j = between.nonzero(as_tuple=True)
+            i = unsure[i]
+            i = i[squared_distances(queries, self.gallery, some[i], j) <= bound[i, 0]]
+            first[some] = nearer + torch.bincount(i, minlength=len(few)) + 1
+
+
+def _count(chosen: Tensor) -> Tensor:
+    """How many of each row, bool [n, groups * GROUP], are true: int64 [n]. By bytes first, which is much faster."""
+    return chosen.view(len(chosen), chosen.shape[1] // GROUP, GROUP).sum(2, dtype=torch.uint8).sum(1)
 
 
 def _smallest(squared: Tensor, count: int) -> tuple[Tensor, Tensor]:

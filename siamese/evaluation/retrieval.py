@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese.evaluation.blocks import Rows, rows
+from siamese.evaluation.blocks import BLOCK_ENTRIES, Rows, rows
 from siamese.evaluation.names import KNN, RECALL_AT, RETRIEVAL_METRICS, ROLE_METRICS, Undefined, Values, undefined
 from siamese.evaluation.nearest import Search, ranked
 
 NOTHING_TO_FIND = "no class has two images, so that there is nothing to retrieve"
 NO_MATCH = "no query has an image of its class in the gallery"
+AT_ONCE = 64  # queries, at least: with fewer the products wait for memory, for each reads the whole gallery
 
 
 def retrieval(embeddings: np.ndarray, labels: np.ndarray) -> Values:
@@ -121,7 +122,8 @@ def rank(
     def count(some: slice) -> int:
         return len(search.gallery) if whole else max(int(relevant[some].max()), *KNN)
 
-    for block in ranked(search, count, device=device, advance=advance):
+    entries = BLOCK_ENTRIES if whole else max(BLOCK_ENTRIES, AT_ONCE * len(search.gallery))
+    for block in ranked(search, count, entries, device, advance):
         some = block.queries
         found.first[some] = block.first.cpu().numpy()
         places = np.stack([torch.where(block.there[:, 0], block.columns[:, 0], -1).cpu(), block.right.cpu()])
