@@ -197,7 +197,7 @@ class _Products:
         products = torch.addmm(self.column_lengths[others], rows, columns.t(), alpha=-2)
         squared = products.add_(self.row_lengths[some, None]).clamp_(min=0).float()
         near = squared < self.reach
-        count = int(near.sum())
+        count = int(near.count_nonzero())
         if count > near.numel() // 64:
             return torch.where(near, all_squared_distances(self.one[some], self.other[others]), squared)
         if count:
