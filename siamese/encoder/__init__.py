@@ -1,0 +1,8 @@
+"""A trained embedding, to be used: images in, vectors out, and what is near what."""
+
+from siamese.encoder.encoder import Encoder, Same
+from siamese.encoder.gallery import Gallery, Neighbours
+from siamese.encoder.load import load_run
+from siamese.encoder.thresholds import Threshold
+
+__all__ = ["Encoder", "Gallery", "Neighbours", "Same", "Threshold", "load_run"]
