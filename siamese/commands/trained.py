@@ -1,0 +1,38 @@
+"""Flags of the commands that use a trained network, and the encoder that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siamese.config.words import pasteable
+from siamese.paths import shown
+
+if TYPE_CHECKING:
+    from siamese.encoder import Encoder
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Let ``parser`` take a run, and which of its networks is meant."""
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="a run directory, or with --by a folder of them")
+    add("--by", metavar="MEASURE", help="take the best of several runs by this measure, such as val/auc")
+    add("--checkpoint", default="best", metavar="NAME", help="best (default), last, or another of RUN/checkpoints")
+    add("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (default: what the run had)")
+    trust = "a module of yours that the run names its model of"
+    add("--trust", action="append", default=[], metavar="MODULE", help=trust)
+
+
+def encoder_of(asked: argparse.Namespace, command: str) -> Encoder:
+    """The encoder that :func:`add_flags` were given for; ``command`` is what was called with them. Imports torch.
+
+    Raises:
+        ConfigError, RunError: see :func:`siamese.load_run`.
+    """
+    from siamese.encoder.load import load_run
+
+    remedy = f"{shown(command)} {pasteable(asked.run)} --trust "
+    return load_run(
+        asked.run, by=asked.by, checkpoint=asked.checkpoint, device=asked.device, trust=asked.trust, remedy=remedy
+    )
