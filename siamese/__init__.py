@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     from siamese.encoder import Encoder
     from siamese.evaluation.names import Values
+    from siamese.index import Index
     from siamese.runs.opened import OpenRun
 
 __version__ = "0.1.0"
-__all__ = ["errors", "load_run", "measure", "open_run", "train"]
+__all__ = ["errors", "load_run", "measure", "open_index", "open_run", "train"]
 
 
 def train(*overrides: str, config_dir: str | os.PathLike[str] | None = None) -> OpenRun:
@@ -80,6 +81,18 @@ def load_run(
     from siamese.encoder.load import load_run  # which imports torch
 
     return load_run(directory, by=by, checkpoint=checkpoint, device=device, precision=precision, trust=trust)
+
+
+def open_index(folder: str | os.PathLike[str]) -> Index:
+    """Open an index that scripts/index.py made, to look in with ``encoder.search(images, among=index)``.
+
+    Raises:
+        ConfigError: for what is no index, one of a later version, and where faiss is not installed.
+        RunError: for an index that is damaged or cut short.
+    """
+    from siamese.index import open_index
+
+    return open_index(folder)
 
 
 def measure(embeddings: Any, labels: Any, *, queries: Any = None, gallery: Any = None) -> Values:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import hashlib
 import io
@@ -27,7 +26,8 @@ from siamese.index.store import Added, Manifest, Stored, digest
 from siamese.runs.locks import claim
 
 AT_ONCE = 5_000  # images that are embedded and written at a time: as many are lost when a process is killed
-THUMBNAIL = 160  # pixels of its sides
+# Thumbnails: all of an image, on white.
+SMALL = Decoding(160, "pad", [255, 255, 255], "refuse", None, 1)
 QUERIES = 1_000  # on which what an approximate index misses is measured
 RATES = (None, "1e-1", "1e-2", "1e-3")
 
@@ -130,7 +130,7 @@ def add(index: Index, encoder: Encoder, files: Files, *, skip: bool = False) -> 
                     digests=[digests[i] for i in some],
                     stamps=[stamps[i] for i in some],
                     vectors=directions(embedded.embeddings).astype(np.float32),
-                    thumbnails=_thumbnails([files.paths[i] for i in some], encoder.decoding),
+                    thumbnails=_thumbnails([files.paths[i] for i in some]),
                 ),
                 instead_of=before,
             )
@@ -233,18 +233,21 @@ def _same_digest(stored: Stored, position: int | None, found: str) -> bool:
     return position is not None and stored.columns["digests"][position] == found
 
 
-def _thumbnails(paths: Sequence[Path], decoding: Decoding) -> list[bytes]:
-    """A small JPEG file of each."""
-    small = dataclasses.replace(decoding, image_size=THUMBNAIL, fit="pad", background=[255, 255, 255])
+def thumbnail(path: Path) -> bytes:
+    """A small JPEG file of the image in ``path``.
 
-    def one(path: Path) -> bytes:
-        try:
-            pixels = decode(path, small).pixels
-        except DamagedError as error:  # it could be read a moment ago
-            raise RunError(f"{one_line(path)}: {error}") from None
-        file = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(file, "JPEG", quality=85)
-        return file.getvalue()
+    Raises:
+        RunError: when it cannot be read.
+    """
+    try:
+        pixels = decode(path, SMALL).pixels
+    except DamagedError as error:
+        raise RunError(f"{one_line(path)}: {error}") from None
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(file, "JPEG", quality=85)
+    return file.getvalue()
 
+
+def _thumbnails(paths: Sequence[Path]) -> list[bytes]:
     with ThreadPoolExecutor(workers()) as pool:
-        return list(pool.map(one, paths))
+        return list(pool.map(thumbnail, paths))

@@ -125,14 +125,8 @@ class Index:
         Raises:
             ConfigError: as :meth:`search`, and for what cannot be asked for.
         """
-        allowed = self._allowed(where or {})
-        count = int(allowed.sum())
-        if not count:
-            asked = " ".join(f"{name}={pattern}" for name, pattern in (where or {}).items())
-            raise ConfigError(f"{self.name}: holds no image{f' where {asked}' if asked else ''}")
-        if not 1 <= k <= count:
-            raise ConfigError(f"k={k}: expected 1 to {count:,}, as many as there are ({self.name})")
-        wanted = k
+        allowed = self.check(k, where or {})
+        count, wanted = int(allowed.sum()), k
         while True:
             positions, distances = (
                 found[0] for found in self._nearest(np.atleast_2d(vector), wanted, allowed, exact=exact)
@@ -146,6 +140,21 @@ class Index:
             wanted = min(2 * wanted + 1, count)
         found = [self._found(group) for group in groups.values()][:k]
         return [one for one in found if within is None or one.distance <= within]
+
+    def check(self, k: int, where: Mapping[str, str]) -> np.ndarray:
+        """Which images are as ``where`` wants them, bool [N].
+
+        Raises:
+            ConfigError: for what cannot be asked for, and where there are fewer than ``k``.
+        """
+        allowed = self._allowed(where)
+        count = int(allowed.sum())
+        asked = "".join(f" where {name}={pattern}" for name, pattern in where.items())
+        if not count:
+            raise ConfigError(f"{self.name}: holds no image{asked}")
+        if not 1 <= k <= count:
+            raise ConfigError(f"k={k}: expected 1 to {count:,}, as many as there are{asked} ({self.name})")
+        return allowed
 
     def vector(self, position: int) -> np.ndarray:
         """The embedding of the image at ``position``, float32 [D]."""
@@ -203,16 +212,3 @@ class Index:
         queries = directions(vectors).astype(np.float32)
         some = None if len(allowed) == count else allowed
         return nearest_vectors(queries, self.stored.vectors, k, some, None if exact else self.approximate)
-
-
-def check_same_network(index: Index, weights: str, run: Path) -> None:
-    """Refuse to search ``index`` with another network than it was made with.
-
-    Raises:
-        RunError: for one.
-    """
-    if index.manifest.weights != weights:
-        raise RunError(
-            f"{index.name}: made with the {index.manifest.checkpoint} weights of {index.manifest.run}; those of "
-            f"{one_line(run)} are others, whose distances mean nothing in it"
-        )
