@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import tempfile
 import webbrowser
 from collections.abc import Sequence
@@ -151,7 +152,9 @@ def _print(query: Path, found: Sequence[Found], within: float | None, rate: str 
     if not found:
         log.info("%s: unknown; nothing is within %.4f, the threshold at %s", one_line(query), within, rate)
         return
-    table = Table(title=Text(one_line(query)), box=None, pad_edge=False, title_justify="left")
+    common = Path(os.path.commonpath([one.path.parent for one in found]))
+    title = Text(f"{one_line(query)}, found in {one_line(near(common))}")
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
     table.add_column("", justify="right")
     table.add_column("distance", justify="right")
     table.add_column("similarity", justify="right")
@@ -161,7 +164,7 @@ def _print(query: Path, found: Sequence[Found], within: float | None, rate: str 
     for rank, one in enumerate(found, 1):
         copies = f" (and {len(one.copies)} with the same content)" if one.copies else ""
         label = [Text(one_line(one.label))] if len(table.columns) == 5 else []
-        file = Text(one_line(near(one.path)) + copies)
+        file = Text(one_line(one.path.relative_to(common)) + copies)
         table.add_row(str(rank), f"{one.distance:.4f}", f"{one.similarity:.4f}", *label, file)
     get_console().print(table)
 
@@ -180,12 +183,14 @@ def _draw(index: Index, asked: argparse.Namespace, results: Sequence[Sequence[Fo
 
 def _serve(index: Index, asked: argparse.Namespace, where: dict[str, str]) -> None:
     from siamese.index.network import network_of
-    from siamese.serve import serve
+    from siamese.serve.server import check_installed, listening, serve
 
+    check_installed()
     threshold = None if asked.threshold is None else (asked.threshold, index.threshold(asked.threshold))
     index.check(asked.k, where)
-    encoder = network_of(index, "search", run=asked.run, device=asked.device, trust=asked.trust)
-    serve(index, encoder, k=asked.k, where=where, threshold=threshold, port=asked.port, default_port=PORT)
+    with listening(asked.port, PORT) as listener:
+        encoder = network_of(index, "search", run=asked.run, device=asked.device, trust=asked.trust)
+        serve(index, encoder, listener, k=asked.k, where=where, threshold=threshold)
 
 
 def _text(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -25,6 +26,7 @@ def faiss() -> ModuleType:
     Raises:
         ConfigError: when it is not installed.
     """
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which processors it is not built for
     try:
         return importlib.import_module("faiss")
     except ImportError:
