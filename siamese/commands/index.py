@@ -25,7 +25,7 @@ from siamese.commands.messages import errors_in_one_line
 from siamese.commands.trained import add_flags, encoder_of
 from siamese.config.words import pasteable
 from siamese.decoding.names import counted, few, one_line
-from siamese.errors import ConfigError, RunError
+from siamese.errors import ConfigError, RunError, nearest
 from siamese.paths import near, shown, with_own_modules
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _make(asked: argparse.Namespace) -> None:
     if asked.out.exists():
         raise ConfigError(f"--out {asked.out}: already exists; --add FOLDER adds to an index")
     if kind not in KINDS:
-        raise ConfigError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
+        raise ConfigError(f"--kind {kind}: expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
     given = collected(asked.images)
     encoder = encoder_of(asked, "index")
     _fill(created(asked.out, encoder, kind, asked.flip), encoder, given, asked.damaged)

@@ -153,8 +153,8 @@ def _print(query: Path, found: Sequence[Found], within: float | None, rate: str 
         log.info("%s: unknown; nothing is within %.4f, the threshold at %s", one_line(query), within, rate)
         return
     common = Path(os.path.commonpath([one.path.parent for one in found]))
-    title = Text(f"{one_line(query)}, found in {one_line(near(common))}")
-    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    log.info("%s, found in %s", one_line(query), one_line(near(common)))
+    table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("distance", justify="right")
     table.add_column("similarity", justify="right")

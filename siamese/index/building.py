@@ -19,6 +19,7 @@ from siamese.decoding.names import counted, few, one_line, visible
 from siamese.encoder import Encoder
 from siamese.encoder.images import workers
 from siamese.errors import ConfigError, RunError
+from siamese.errors import nearest as nearest_name
 from siamese.evaluation.blocks import directions
 from siamese.index.index import Index
 from siamese.index.nearest import KINDS, Approximate, nearest
@@ -72,7 +73,7 @@ def created(folder: Path, encoder: Encoder, kind: str = "flat", flip: bool = Fal
         ConfigError: when ``folder`` is there already.
     """
     if kind not in KINDS:
-        raise ConfigError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
+        raise ConfigError(f"--kind {kind}: expected one of {', '.join(KINDS)}{nearest_name(kind, KINDS)}")
     thresholds = {}
     for far in RATES:
         try:

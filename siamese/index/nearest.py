@@ -67,6 +67,7 @@ class Approximate:
             lists = max(1, min(int(4 * count**0.5), count // 39))  # 39 vectors a list, as faiss asks for
             parts = max(part for part in range(1, dimensions // 2 + 1) if dimensions % part == 0 and part <= 64)
             structure = library.index_factory(dimensions, f"IVF{lists},PQ{parts}")
+            structure.do_polysemous_training = False  # an order of the codes that is not used here, and takes seconds
             structure.cp.seed = 0
             structure.cp.min_points_per_centroid = structure.pq.cp.min_points_per_centroid = 1
             step = max(1, count // (256 * max(lists, CODES)))

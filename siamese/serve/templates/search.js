@@ -128,6 +128,7 @@ at("camera").addEventListener("click", async () => {
 at("stop").addEventListener("click", stop);
 at("take").addEventListener("click", () => {
   const canvas = document.createElement("canvas"), video = at("video");
+  if (!video.videoWidth) return; // there is no frame yet
   canvas.width = video.videoWidth;
   canvas.height = video.videoHeight;
   canvas.getContext("2d").drawImage(video, 0, 0);
