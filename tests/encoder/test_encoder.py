@@ -91,7 +91,7 @@ def test_whatever_images_are_handed_over_as_they_are_the_same(encoder: Encoder, 
 def test_files_of_every_kind_become_the_pixels_of_training(encoder: Encoder, name: str, tmp_path: Path) -> None:
     FILES[name](tmp_path / name)
     with torch.no_grad():
-        expected = encoder.net(torch.tensor(decode(tmp_path / name, encoder.decoding).pixels)[None])
+        expected = encoder.network.net(torch.tensor(decode(tmp_path / name, encoder.decoding).pixels)[None])
     assert np.allclose(encoder.embed(tmp_path / name), expected, atol=1e-6)
 
 
@@ -100,7 +100,7 @@ def test_an_embedding_does_not_depend_on_its_batch(
     trained: Path, encoder: Encoder, paths: list[Path], size: int
 ) -> None:
     other = siamese.load_run(trained)
-    other.batch_size = size
+    other.network.batch_size = size
     assert np.abs(other.embed(paths) - encoder.embed(paths)).max() < 1e-6
     assert np.abs(encoder.embed(paths[::-1])[::-1] - encoder.embed(paths)).max() < 1e-6
 
@@ -132,15 +132,15 @@ def test_batches_are_halved_until_they_fit(
     trained: Path, encoder: Encoder, paths: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     hungry = siamese.load_run(trained)
-    hungry.net = Hungry(encoder.net, 7)  # type: ignore[assignment]
+    hungry.network.net = Hungry(encoder.network.net, 7)  # type: ignore[assignment]
     assert np.abs(hungry.embed(paths) - encoder.embed(paths)).max() < 1e-6
-    assert hungry.batch_size == 6  # 54, 27, 13, 6
+    assert hungry.network.batch_size == 6  # 54, 27, 13, 6
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
     assert "6 at a time from here on" in caplog.messages[-1]
-    hungry.net = Hungry(encoder.net, 0)  # type: ignore[assignment]
+    hungry.network.net = Hungry(encoder.network.net, 0)  # type: ignore[assignment]
     with pytest.raises(RunError, match="too little memory is free on cpu to embed one image"):
         hungry.embed(paths[:3])
-    hungry.net = nn.Linear(3, 3)  # type: ignore[assignment]
+    hungry.network.net = nn.Linear(3, 3)  # type: ignore[assignment]
     with pytest.raises(RuntimeError, match=r"shapes|dtype"):  # a bug is no lack of memory
         hungry.embed(paths[:3])
 
