@@ -19,12 +19,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("run", type=Path, metavar="RUN", help="a run directory, or with --by a folder of them")
     add("--by", metavar="MEASURE", help="take the best of several runs by this measure, such as val/auc")
     add("--checkpoint", default="best", metavar="NAME", help="best (default), last, or another of RUN/checkpoints")
-    add("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (default: what the run had)")
     trust = "a module of yours that the run names its model of"
     add("--trust", action="append", default=[], metavar="MODULE", help=trust)
 
 
-def encoder_of(asked: argparse.Namespace, command: str) -> Encoder:
+def encoder_of(
+    asked: argparse.Namespace, command: str, device: str | None = None, precision: str | None = None
+) -> Encoder:
     """The encoder that :func:`add_flags` were given for; ``command`` is what was called with them. Imports torch.
 
     Raises:
@@ -34,5 +35,11 @@ def encoder_of(asked: argparse.Namespace, command: str) -> Encoder:
 
     remedy = f"{shown(command)} {pasteable(asked.run)} --trust "
     return load_run(
-        asked.run, by=asked.by, checkpoint=asked.checkpoint, device=asked.device, trust=asked.trust, remedy=remedy
+        asked.run,
+        by=asked.by,
+        checkpoint=asked.checkpoint,
+        device=device,
+        precision=precision,
+        trust=asked.trust,
+        remedy=remedy,
     )
