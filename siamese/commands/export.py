@@ -21,7 +21,7 @@ from siamese.commands.arguments import Parser
 from siamese.commands.console import Console
 from siamese.commands.embedding_files import check_free
 from siamese.commands.messages import errors_in_one_line
-from siamese.commands.trained import add_flags, encoder_of
+from siamese.commands.trained import add_flags, encoder_of, remedy
 from siamese.decoding.names import counted
 from siamese.errors import ConfigError, RunError, nearest
 from siamese.paths import near, with_own_modules
@@ -107,7 +107,7 @@ def _images(asked: argparse.Namespace, encoder: Encoder) -> tuple[Tensor, OwnIma
     from siamese.encoder.own_images import own_test_images, samples
 
     try:
-        tested = own_test_images(encoder.run, encoder.config, asked.trust, asked.root)
+        tested = own_test_images(encoder.run, encoder.config, asked.trust, asked.root, remedy(asked, "export"))
     except (ConfigError, RunError) as error:
         if asked.int8:
             raise type(error)(f"{error}; --int8 needs the test images to measure what it costs") from None

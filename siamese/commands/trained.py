@@ -19,8 +19,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("run", type=Path, metavar="RUN", help="a run directory, or with --by a folder of them")
     add("--by", metavar="MEASURE", help="take the best of several runs by this measure, such as val/auc")
     add("--checkpoint", default="best", metavar="NAME", help="best (default), last, or another of RUN/checkpoints")
-    trust = "a module of yours that the run names its model of"
+    trust = "a module of yours that the run names"
     add("--trust", action="append", default=[], metavar="MODULE", help=trust)
+
+
+def remedy(asked: argparse.Namespace, command: str) -> str:
+    """What trusts a module, up to its name."""
+    return f"{shown(command)} {pasteable(asked.run)} --trust "
 
 
 def encoder_of(
@@ -33,7 +38,6 @@ def encoder_of(
     """
     from siamese.encoder.load import load_run
 
-    remedy = f"{shown(command)} {pasteable(asked.run)} --trust "
     return load_run(
         asked.run,
         by=asked.by,
@@ -41,5 +45,5 @@ def encoder_of(
         device=device,
         precision=precision,
         trust=asked.trust,
-        remedy=remedy,
+        remedy=remedy(asked, command),
     )

@@ -50,14 +50,15 @@ class OwnImages:
         return f"undefined ({found.reason})" if isinstance(found, Undefined) else f"{found:.4f}"
 
 
-def own_test_images(run: Path, config: Config, trust: str | Sequence[str], root: Path | None) -> OwnImages:
-    """The images that ``run`` was tested on, loaded as it loaded them, or from the folder ``root``.
+def own_test_images(run: Path, config: Config, trust: Sequence[str], root: Path | None, remedy: str) -> OwnImages:
+    """The images that ``run`` was tested on, loaded as it loaded them, or from the folder ``root``. ``remedy`` is
+    what trusts a module, up to its name.
 
     Raises:
         ConfigError: for a source of one's own that is not trusted.
         RunError: when the images are no longer there, or the run holds no embeddings of them.
     """
-    refuse_strangers(config, [trust], [], "load_run with trust=", ["data.source"])
+    refuse_strangers(config, trust, [], remedy, ["data.source"])
     data = config.data if root is None else dataclasses.replace(config.data, root=str(root))
     ids = read_arrays(run / "arrays" / "test.npz", "ids")["ids"]
     check_handed(data)

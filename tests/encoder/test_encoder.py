@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from docs.pages import blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from PIL import Image
 from support.messy import FILES
+from support.processes import ROOT
 from torch import Tensor, nn
 
 import siamese
@@ -357,3 +359,21 @@ def test_items_are_one_an_image(paths: list[Path]) -> None:
     assert items_of(str(paths[0])) == [paths[0]]
     stack = np.zeros((4, 3, 5, 6), np.uint8)
     assert [item.shape for item in items_of([stack, stack[0]])] == [(3, 5, 6)] * 5  # type: ignore[union-attr]
+
+
+def test_the_lines_of_the_page_run_as_they_are(
+    trained: Path, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "RUN").symlink_to(trained)
+    for name, path in (("a.jpg", paths[0]), ("b.png", paths[1])):
+        Image.open(path).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    for block in blocks(ROOT / "docs" / "using.md"):
+        if block.language == "python":
+            exec("\n".join(block.lines), found)
+    assert found["z"].shape == (2, 16)
+    assert found["same"].same == (found["same"].distance <= found["same"].threshold.distance)
+    assert found["near"].ids.shape == (2, 10)
+    assert set(found["told"].classes) <= {"blue", "green", "red"}

@@ -58,7 +58,7 @@ def paths(photos: Path, trained: Path) -> list[Path]:
 
 def pixels(encoder: Encoder) -> np.ndarray:
     """The run's test images, uint8 [54, 3, 16, 16]."""
-    return own_test_images(encoder.run, encoder.config, (), None).some(100).numpy()
+    return own_test_images(encoder.run, encoder.config, (), None, "").some(100).numpy()
 
 
 def test_the_file_embeds_as_the_checkpoint_does(file: Path, encoder: Encoder, paths: list[Path]) -> None:
@@ -107,7 +107,7 @@ def test_eight_bits_cost_little_and_say_the_same(file: Path, encoder: Encoder) -
     embed, images = exported.onnx_runner(small), pixels(encoder)
     apart = np.abs(embed(images) - encoder.embed(images))
     assert 1e-4 < apart.max() < 0.2
-    tested = own_test_images(encoder.run, encoder.config, (), None)
+    tested = own_test_images(encoder.run, encoder.config, (), None, "")
     assert (
         tested.recall_at_1(encoder, exported.onnx_runner(model))
         == f"{encoder.summary['test/recall_at_1']['value']:.4f}"
