@@ -110,7 +110,7 @@ def embedded(given: Collected, encoder: Encoder, *, flip: bool, skip: bool, thum
     Raises:
         RunError: for damaged files that are not to be skipped, and where all are damaged.
     """
-    from siamese.encoder.encoder import damage
+    from siamese.encoder.images import damage
 
     vectors, pictures = [np.empty((0, encoder.embedding_dim), np.float32)], []
     positions: list[int] = []

@@ -35,6 +35,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add_flags(parser)
     add = parser.add_argument
     add("images", type=Path, nargs="+", metavar="IMAGE", help="two image files; with --out a folder, or image files")
+    add("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (default: what the run had)")
     add("--out", type=Path, metavar="FILE", help="write the embeddings to FILE.npz, .csv or .parquet")
     add("--far", metavar="RATE", help="the threshold of this rate of false accepts: 1e-1, 1e-2 or 1e-3 (default: eer)")
     add("--flip", action="store_true", help="average each image's embedding and its mirror image's")
@@ -68,7 +69,7 @@ def _compare(asked: argparse.Namespace) -> None:
         found = "a folder" if any(image.is_dir() for image in asked.images) else counted(len(asked.images), "image")
         raise ConfigError(f"expected two image files to compare, or --out FILE to write embeddings to; found {found}")
     check_files(asked.images)
-    encoder = encoder_of(asked, "embed")
+    encoder = encoder_of(asked, "embed", asked.device)
     distance = encoder.distance(*asked.images)
     try:
         threshold = encoder.threshold(asked.far)
@@ -89,7 +90,7 @@ def _write(asked: argparse.Namespace) -> None:
     """Embed a folder or image files into a file."""
     check_out(asked.out)
     given = collected(asked.images)
-    encoder = encoder_of(asked, "embed")
+    encoder = encoder_of(asked, "embed", asked.device)
     thumbnails, skip = asked.out.suffix == ".parquet", asked.damaged == "skip"
     found = embedded(given, encoder, flip=asked.flip, skip=skip, thumbnails=thumbnails)
     write(asked.out, found)

@@ -29,10 +29,7 @@ def check_out(out: Path) -> None:
     if out.suffix not in WRITERS:
         formats = ", ".join(WRITERS)
         raise ConfigError(f"--out {out}: expected a name that ends in {formats}{nearest(out.suffix, WRITERS)}")
-    if out.exists():
-        raise ConfigError(f"--out {out}: already exists; choose another name")
-    if not (above := next(folder for folder in out.absolute().parents if folder.exists())).is_dir():
-        raise ConfigError(f"--out {out}: {above} is no folder")
+    check_free(out)
     if out.suffix == ".parquet":
         try:
             importlib.import_module("pyarrow")
@@ -40,6 +37,18 @@ def check_out(out: Path) -> None:
             raise ConfigError(
                 f"--out {out}: pyarrow is not installed; pip install -e '.[parquet]' installs it"
             ) from None
+
+
+def check_free(out: Path) -> None:
+    """Refuse a file that is there, or cannot be.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if out.exists():
+        raise ConfigError(f"--out {out}: already exists; choose another name")
+    if not (above := next(folder for folder in out.absolute().parents if folder.exists())).is_dir():
+        raise ConfigError(f"--out {out}: {above} is no folder")
 
 
 def write(out: Path, embeddings: Embeddings) -> None:

@@ -19,12 +19,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("run", type=Path, metavar="RUN", help="a run directory, or with --by a folder of them")
     add("--by", metavar="MEASURE", help="take the best of several runs by this measure, such as val/auc")
     add("--checkpoint", default="best", metavar="NAME", help="best (default), last, or another of RUN/checkpoints")
-    add("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (default: what the run had)")
-    trust = "a module of yours that the run names its model of"
+    trust = "a module of yours that the run names"
     add("--trust", action="append", default=[], metavar="MODULE", help=trust)
 
 
-def encoder_of(asked: argparse.Namespace, command: str) -> Encoder:
+def remedy(asked: argparse.Namespace, command: str) -> str:
+    """What trusts a module, up to its name."""
+    return f"{shown(command)} {pasteable(asked.run)} --trust "
+
+
+def encoder_of(
+    asked: argparse.Namespace, command: str, device: str | None = None, precision: str | None = None
+) -> Encoder:
     """The encoder that :func:`add_flags` were given for; ``command`` is what was called with them. Imports torch.
 
     Raises:
@@ -32,7 +38,12 @@ def encoder_of(asked: argparse.Namespace, command: str) -> Encoder:
     """
     from siamese.encoder.load import load_run
 
-    remedy = f"{shown(command)} {pasteable(asked.run)} --trust "
     return load_run(
-        asked.run, by=asked.by, checkpoint=asked.checkpoint, device=asked.device, trust=asked.trust, remedy=remedy
+        asked.run,
+        by=asked.by,
+        checkpoint=asked.checkpoint,
+        device=device,
+        precision=precision,
+        trust=asked.trust,
+        remedy=remedy(asked, command),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -22,19 +21,20 @@ from torch.nn.functional import normalize
 from siamese.config.schema import Config
 from siamese.decoding.decode import Decoding
 from siamese.decoding.names import counted, few
+from siamese.encoder.classify import Classified, Classifier, classifier_of
 from siamese.encoder.gallery import Gallery, Neighbours, Searchable
-from siamese.encoder.images import Block, Item, blocks, items_of, name_of
+from siamese.encoder.images import Block, blocks, damage, items_of, name_of
+from siamese.encoder.network import Network
 from siamese.encoder.thresholds import Threshold, threshold_of
 from siamese.errors import RunError
 from siamese.evaluation.blocks import directions
-from siamese.memory import is_out_of_memory
 from siamese.models.embedding import EmbeddingNet
+from siamese.runs.checkpoint import checkpoint_file
 
 log = logging.getLogger(__name__)
 
 LONG = 200  # images; fewer are embedded before a bar is read
 HEADLINE = ("auc", "recall_at_1", "map_at_r")
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class Same(NamedTuple):
@@ -73,7 +73,7 @@ class Encoder:
         epoch: whole epochs that its weights were trained for.
         device: what it computes on.
         embedding_dim: D, the length of an embedding.
-        batch_size: images that are embedded at a time; halved whenever memory does not suffice.
+        network: what embeds pixels, and how many images it does at a time.
         decoding: how files become pixels, as they did in training.
     """
 
@@ -87,19 +87,13 @@ class Encoder:
         epoch: int,
         net: EmbeddingNet,
         device: torch.device,
+        trust: str | Sequence[str] = (),
     ) -> None:
         self.run, self.config, self.manifest, self.summary = run, config, manifest, summary
-        self.checkpoint, self.epoch, self.device = checkpoint, epoch, device
-        self.batch_size = config.data.eval_batch_size
+        self.checkpoint, self.epoch, self.device, self._trust = checkpoint, epoch, device, trust
         self.decoding = Decoding(**{field.name: getattr(config.data, field.name) for field in fields(Decoding)})
+        self.network = Network(net, device, config.device.precision, config.data.eval_batch_size)
         self.embedding_dim = net.embedding_dim
-        net = net.to(device).requires_grad_(False).eval()
-        self.net = net.double() if self.precision == "64-true" else net
-        self._process = os.getpid()
-
-    @property
-    def precision(self) -> str:
-        return self.config.device.precision
 
     def __repr__(self) -> str:
         data, height, width = self.manifest.get("data", {}), *self.config.data.size
@@ -112,7 +106,7 @@ class Encoder:
         return (
             f"<encoder of {self.run}: {images} training images of {data.get('source')}, "
             f"{counted(classes, 'class', 'classes')}, {height} x {width}; {self.checkpoint}.ckpt, epoch {self.epoch}; "
-            f"{said}; {self.embedding_dim} dimensions, {self.precision} on {self.device}>"
+            f"{said}; {self.embedding_dim} dimensions, {self.network.precision} on {self.device}>"
         )
 
     # -- images to vectors ---------------------------------------------------------------------
@@ -176,49 +170,24 @@ class Encoder:
             RunError: where memory does not suffice for a single image, and in a process forked from one whose encoder
                 is not on the CPU.
         """
-        self._settle()
-        vectors = self._in_batches(pixels)
-        if flip:
-            vectors = normalize(vectors + self._in_batches(pixels.flip(3)), dim=1)
-        return vectors
+        vectors = self.network(pixels)
+        return normalize(vectors + self.network(pixels.flip(3)), dim=1) if flip else vectors
 
-    def _in_batches(self, pixels: Tensor) -> Tensor:
-        start, vectors = 0, [torch.empty(0, self.embedding_dim)]
-        while start < len(pixels):
-            some = pixels[start : start + self.batch_size]
-            try:
-                vectors.append(self._forward(some))
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if len(some) == 1:
-                    raise RunError(f"too little memory is free on {self.device} to embed one image") from None
-                self.batch_size = len(some) // 2
-            else:
-                start += len(some)
-                continue
-            if self.device.type == "cuda":  # once the exception, which holds what was computed, is gone
-                torch.cuda.empty_cache()
-            log.warning("too little memory on %s: %s at a time from here on", self.device, f"{self.batch_size:,}")
-        return torch.cat(vectors)
+    def classify(self, images: Any, *, flip: bool = False) -> Classified:
+        """The most probable class of each image, and the probabilities of all that were trained on, by the class
+        weights of the run's loss.
 
-    def _forward(self, pixels: Tensor) -> Tensor:
-        kind = AUTOCAST.get(self.precision)
-        cast = contextlib.nullcontext() if kind is None else torch.autocast(self.device.type, kind)
-        with torch.inference_mode(), cast:
-            return self.net(pixels.to(self.device)).float().cpu()
+        Raises:
+            ConfigError, RunError: see :meth:`embed`; and for a loss that has no class weights.
+        """
+        classifier = self._classifier
+        return classifier(torch.from_numpy(self.embed(images, flip=flip)))
 
-    def _settle(self) -> None:
-        """Make it work in a forked process, in which the threads of the other are gone."""
-        if os.getpid() == self._process:
-            return
-        if self.device.type != "cpu":
-            raise RunError(
-                f"{self.device} cannot be used by a process that is forked from the one that uses it; call load_run in "
-                "the new process, or load_run(…, device='cpu') before"
-            )
-        torch.set_num_threads(1)  # more would wait for OpenMP's, for ever
-        self._process = os.getpid()
+    @cached_property
+    def _classifier(self) -> Classifier:
+        file = checkpoint_file(self.run, self.checkpoint)
+        about = self.config, self.manifest, file, self.epoch, self.embedding_dim, self._trust
+        return classifier_of(self.run, *about)
 
     # -- what is near what ---------------------------------------------------------------------
 
@@ -288,11 +257,3 @@ class Encoder:
     def _stale(self, epoch: int | None) -> bool:
         """Whether what was measured is of other weights."""
         return self.checkpoint != "best" or (epoch is not None and epoch != self.epoch)
-
-
-def damage(items: Sequence[Item], damaged: Mapping[int, str]) -> str:
-    """What is wrong with some of ``items``, in one line."""
-    said = [f"{name_of(items[position], position)}: {reason}" for position, reason in damaged.items()]
-    if len(said) == 1:
-        return said[0]
-    return f"{counted(len(said), 'image')} of {len(items):,} cannot be read: {few(said)}"

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from siamese.decoding.decode import DamagedError, Decoded, Decoding, decode, decode_image
-from siamese.decoding.names import few, one_line
+from siamese.decoding.names import counted, few, one_line
 from siamese.decoding.present import check_files
 from siamese.errors import ConfigError, nearest
 
@@ -80,6 +80,14 @@ def blocks(items: Sequence[Item], decoding: Decoding, size: int) -> Generator[Bl
             yield _gathered(*waiting.popleft(), decoding)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def damage(items: Sequence[Item], damaged: Mapping[int, str]) -> str:
+    """What is wrong with some of ``items``, in one line."""
+    said = [f"{name_of(items[position], position)}: {reason}" for position, reason in damaged.items()]
+    if len(said) == 1:
+        return said[0]
+    return f"{counted(len(said), 'image')} of {len(items):,} cannot be read: {few(said)}"
 
 
 def workers() -> int:

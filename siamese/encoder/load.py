@@ -43,4 +43,4 @@ def load_run(
     with torch.random.fork_rng(devices=[]):  # the weights that it is made with are drawn, and then written over
         net, epoch = restored_net(config, file, manifest["run_id"])
     summary = read_summary(run) if (run / "summary.json").exists() else {}
-    return Encoder(run, config, manifest, summary, file.stem, epoch, net, place)
+    return Encoder(run, config, manifest, summary, file.stem, epoch, net, place, trust)

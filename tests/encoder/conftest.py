@@ -33,7 +33,7 @@ def trained(photos: Path, train_cli: Cli, tmp_path_factory: pytest.TempPathFacto
     where = tmp_path_factory.mktemp("encoder") / "run"
     words = "data=image_folder data.image_size=16 data.val_fraction=0.4 data.test_fraction=0.3 loss=normalized_softmax"
     words += " model=conv_small model.width=4 model.embedding_dim=16 optimizer.lr=1e-2 trainer.max_epochs=1 device=cpu"
-    words += " data.fit=pad data.batch_size=18 data.triplets=resampled evaluation.resamples=0 figures.draw=false"
+    words += " data.batch_size=18 data.triplets=resampled evaluation.resamples=0 figures.draw=false"
     words += " callbacks.progress_bar=false"
     train_cli(*words.split(), f"data.root={photos}", f"data.cache_dir={where.parent}", f"hydra.run.dir={where}")
     return where

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from docs.pages import blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from PIL import Image
 from support.messy import FILES
+from support.processes import ROOT
 from torch import Tensor, nn
 
 import siamese
@@ -91,7 +93,7 @@ def test_whatever_images_are_handed_over_as_they_are_the_same(encoder: Encoder, 
 def test_files_of_every_kind_become_the_pixels_of_training(encoder: Encoder, name: str, tmp_path: Path) -> None:
     FILES[name](tmp_path / name)
     with torch.no_grad():
-        expected = encoder.net(torch.tensor(decode(tmp_path / name, encoder.decoding).pixels)[None])
+        expected = encoder.network.net(torch.tensor(decode(tmp_path / name, encoder.decoding).pixels)[None])
     assert np.allclose(encoder.embed(tmp_path / name), expected, atol=1e-6)
 
 
@@ -100,7 +102,7 @@ def test_an_embedding_does_not_depend_on_its_batch(
     trained: Path, encoder: Encoder, paths: list[Path], size: int
 ) -> None:
     other = siamese.load_run(trained)
-    other.batch_size = size
+    other.network.batch_size = size
     assert np.abs(other.embed(paths) - encoder.embed(paths)).max() < 1e-6
     assert np.abs(encoder.embed(paths[::-1])[::-1] - encoder.embed(paths)).max() < 1e-6
 
@@ -132,15 +134,15 @@ def test_batches_are_halved_until_they_fit(
     trained: Path, encoder: Encoder, paths: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     hungry = siamese.load_run(trained)
-    hungry.net = Hungry(encoder.net, 7)  # type: ignore[assignment]
+    hungry.network.net = Hungry(encoder.network.net, 7)  # type: ignore[assignment]
     assert np.abs(hungry.embed(paths) - encoder.embed(paths)).max() < 1e-6
-    assert hungry.batch_size == 6  # 54, 27, 13, 6
+    assert hungry.network.batch_size == 6  # 54, 27, 13, 6
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
     assert "6 at a time from here on" in caplog.messages[-1]
-    hungry.net = Hungry(encoder.net, 0)  # type: ignore[assignment]
+    hungry.network.net = Hungry(encoder.network.net, 0)  # type: ignore[assignment]
     with pytest.raises(RunError, match="too little memory is free on cpu to embed one image"):
         hungry.embed(paths[:3])
-    hungry.net = nn.Linear(3, 3)  # type: ignore[assignment]
+    hungry.network.net = nn.Linear(3, 3)  # type: ignore[assignment]
     with pytest.raises(RuntimeError, match=r"shapes|dtype"):  # a bug is no lack of memory
         hungry.embed(paths[:3])
 
@@ -357,3 +359,21 @@ def test_items_are_one_an_image(paths: list[Path]) -> None:
     assert items_of(str(paths[0])) == [paths[0]]
     stack = np.zeros((4, 3, 5, 6), np.uint8)
     assert [item.shape for item in items_of([stack, stack[0]])] == [(3, 5, 6)] * 5  # type: ignore[union-attr]
+
+
+def test_the_lines_of_the_page_run_as_they_are(
+    trained: Path, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "RUN").symlink_to(trained)
+    for name, path in (("a.jpg", paths[0]), ("b.png", paths[1])):
+        Image.open(path).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    for block in blocks(ROOT / "docs" / "using.md"):
+        if block.language == "python":
+            exec("\n".join(block.lines), found)
+    assert found["z"].shape == (2, 16)
+    assert found["same"].same == (found["same"].distance <= found["same"].threshold.distance)
+    assert found["near"].ids.shape == (2, 10)
+    assert set(found["told"].classes) <= {"blue", "green", "red"}

@@ -195,5 +195,5 @@ def test_a_run_that_is_not_completed_is_used_with_a_warning(run: Path, caplog: p
     (run / "summary.json").unlink()
     encoder = siamese.load_run(run, checkpoint="last.ckpt")
     assert "is interrupted, not completed: this is its last.ckpt checkpoint so far" in caplog.text
-    assert isinstance(encoder.net, EmbeddingNet)
-    assert type(encoder.net) is type(conv_small([0.5] * 3, [0.5] * 3))
+    assert isinstance(encoder.network.net, EmbeddingNet)
+    assert type(encoder.network.net) is type(conv_small([0.5] * 3, [0.5] * 3))
