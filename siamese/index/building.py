@@ -60,7 +60,7 @@ def fingerprint(encoder: Encoder, flip: bool) -> str:
     total = hashlib.sha256()
     decoding = encoder.decoding
     total.update(repr((decoding.size, decoding.fit, tuple(decoding.background), flip)).encode())
-    for name, value in sorted(encoder.net.state_dict().items()):
+    for name, value in sorted(encoder.network.net.state_dict().items()):
         total.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         total.update(value.detach().cpu().contiguous().double().numpy().tobytes())
     return total.hexdigest()
