@@ -110,6 +110,18 @@ def test_a_run_ends_with_its_class_accuracy(trained: Path, encoder: Encoder, par
     assert (entry["direction"], entry["split"]) == ("max", part)
 
 
+@pytest.mark.slow
+def test_evaluating_again_tells_the_same(run: Path, trained: Path, cli: Cli) -> None:
+    (run / "arrays" / "logits_test.npz").unlink()
+    done = cli("scripts/evaluate.py", run, "--split", "test")
+    before, after = (json.loads((where / "summary.json").read_text()) for where in (trained, run))
+    assert after["test/class_accuracy"] == before["test/class_accuracy"]
+    assert after["val/class_accuracy"] == before["val/class_accuracy"]
+    assert "class_accuracy" in done.stdout
+    again = stored(run, "logits_test")
+    assert all(np.array_equal(again[name], array) for name, array in stored(trained, "logits_test").items())
+
+
 def test_images_are_classified(trained: Path, photos: Path, encoder: Encoder) -> None:
     images, told = stored(trained, "test"), stored(trained, "logits_test")
     found = encoder.classify([photos / name for name in images["ids"]])
