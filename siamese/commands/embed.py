@@ -82,7 +82,7 @@ def _compare(asked: argparse.Namespace) -> None:
     if threshold.far is not None and threshold.tar is not None:
         far, tar = 100 * threshold.far, 100 * threshold.tar
         log.info(
-            "on the run's test images that accepts %.2f %% of pairs of two classes, %.2f %% of pairs of one", far, tar
+            "of the run's test images it accepts %.2f %% of pairs of two classes, %.2f %% of pairs of one", far, tar
         )
 
 
