@@ -21,7 +21,7 @@ from siamese.commands.collected import collected, embedded
 from siamese.commands.console import Console
 from siamese.commands.embedding_files import check_out, write
 from siamese.commands.messages import errors_in_one_line
-from siamese.commands.trained import add_flags, encoder_of
+from siamese.commands.trained import add_flags, encoder_of, parsed
 from siamese.decoding.names import counted
 from siamese.decoding.present import check_files
 from siamese.errors import ConfigError, RunError
@@ -41,7 +41,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--flip", action="store_true", help="average each image's embedding and its mirror image's")
     damaged = "files that cannot be decoded (default: refuse, and name them)"
     add("--damaged", choices=("refuse", "skip"), default="refuse", help=damaged)
-    asked = parser.parse_args(words)
+    asked = parsed(parser, words)
     if asked.out is None:
         for flag, given in (("--flip", asked.flip), ("--damaged skip", asked.damaged == "skip")):
             if given:
@@ -55,8 +55,8 @@ def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
     with errors_in_one_line():
         with_own_modules()
-        asked = arguments(words)
         logging.basicConfig(level=logging.INFO, handlers=[Console()], format="%(message)s")
+        asked = arguments(words)
         if asked.out is None:
             _compare(asked)
         else:
@@ -82,7 +82,7 @@ def _compare(asked: argparse.Namespace) -> None:
     if threshold.far is not None and threshold.tar is not None:
         far, tar = 100 * threshold.far, 100 * threshold.tar
         log.info(
-            "on the run's test images that accepts %.2f %% of pairs of two classes, %.2f %% of pairs of one", far, tar
+            "of the run's test images it accepts %.2f %% of pairs of two classes, %.2f %% of pairs of one", far, tar
         )
 
 

@@ -21,7 +21,7 @@ from siamese.commands.arguments import Parser
 from siamese.commands.console import Console
 from siamese.commands.embedding_files import check_free
 from siamese.commands.messages import errors_in_one_line
-from siamese.commands.trained import add_flags, encoder_of, remedy
+from siamese.commands.trained import add_flags, encoder_of, parsed, remedy
 from siamese.decoding.names import counted
 from siamese.errors import ConfigError, RunError, nearest
 from siamese.paths import near, with_own_modules
@@ -48,7 +48,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--int8", action="store_true", help="with weights of 8 bits, of --format onnx; says what that costs")
     add("--out", type=Path, metavar="FILE", help="RUN/encoder.onnx or .pt2 by default, which is then written anew")
     add("--root", type=Path, metavar="PATH", help="where the run's images are now")
-    asked = parser.parse_args(words)
+    asked = parsed(parser, words)
     if asked.format not in SUFFIXES:
         choices = " or ".join(SUFFIXES)
         raise ConfigError(f"--format {asked.format}: expected {choices}{nearest(asked.format, SUFFIXES)}")
@@ -61,8 +61,8 @@ def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
     with errors_in_one_line():
         with_own_modules()
-        asked = arguments(words)
         logging.basicConfig(level=logging.INFO, handlers=[Console()], format="%(message)s")
+        asked = arguments(words)
         _export(asked)
 
 

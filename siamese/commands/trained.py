@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese.config.words import pasteable
 from siamese.paths import shown
+from siamese.runs.choose import chosen_run
 
 if TYPE_CHECKING:
     from siamese.encoder import Encoder
@@ -21,6 +23,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", default="best", metavar="NAME", help="best (default), last, or another of RUN/checkpoints")
     trust = "a module of yours that the run names"
     add("--trust", action="append", default=[], metavar="MODULE", help=trust)
+
+
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
+    """What was typed, with the one run that it means as ``run``. Imports no torch.
+
+    Raises:
+        ConfigError, RunError: see :func:`siamese.runs.choose.chosen_run`.
+    """
+    asked = parser.parse_args(words)
+    asked.run = chosen_run(asked.run.expanduser(), asked.by)
+    return asked
 
 
 def remedy(asked: argparse.Namespace, command: str) -> str:
@@ -40,7 +53,6 @@ def encoder_of(
 
     return load_run(
         asked.run,
-        by=asked.by,
         checkpoint=asked.checkpoint,
         device=device,
         precision=precision,

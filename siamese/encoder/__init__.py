@@ -2,8 +2,8 @@
 
 from siamese.encoder.classify import Classified
 from siamese.encoder.encoder import Encoder, Same
-from siamese.encoder.gallery import Gallery, Neighbours
+from siamese.encoder.gallery import Gallery, Neighbours, Searchable
 from siamese.encoder.load import load_run
 from siamese.encoder.thresholds import Threshold
 
-__all__ = ["Classified", "Encoder", "Gallery", "Neighbours", "Same", "Threshold", "load_run"]
+__all__ = ["Classified", "Encoder", "Gallery", "Neighbours", "Same", "Searchable", "Threshold", "load_run"]

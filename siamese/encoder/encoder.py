@@ -28,13 +28,13 @@ from siamese.encoder.network import Network
 from siamese.encoder.thresholds import Threshold, threshold_of
 from siamese.errors import RunError
 from siamese.evaluation.blocks import directions
+from siamese.evaluator.report import HEADLINE, WITHOUT_CLASSES
 from siamese.models.embedding import EmbeddingNet
 from siamese.runs.checkpoint import checkpoint_file
 
 log = logging.getLogger(__name__)
 
 LONG = 200  # images; fewer are embedded before a bar is read
-HEADLINE = ("auc", "recall_at_1", "map_at_r")
 
 
 class Same(NamedTuple):
@@ -99,9 +99,10 @@ class Encoder:
         data, height, width = self.manifest.get("data", {}), *self.config.data.size
         classes = len(data.get("classes", ()))
         images = self.manifest.get("split", {}).get("train", "?")
-        figures = [(name, self.summary.get(f"test/{name}", {})) for name in HEADLINE]
-        measured = [f"{name} {of['value']:.4f}" for name, of in figures if of.get("value") is not None]
-        stale = self._stale(figures[0][1].get("epoch"))
+        headline = WITHOUT_CLASSES if "test/view_recall_at_1" in self.summary else HEADLINE
+        found = {name: self.summary.get(f"test/{name}", {}) for name in headline}
+        measured = [f"{name} {of['value']:.4f}" for name, of in found.items() if of.get("value") is not None]
+        stale = any(self._stale(of.get("epoch")) for of in found.values())
         said = "not measured on its test images" if stale or not measured else f"test {', '.join(measured)}"
         return (
             f"<encoder of {self.run}: {images} training images of {data.get('source')}, "

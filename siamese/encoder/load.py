@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from siamese.config.trust import refuse_strangers
-from siamese.encoder.choose import chosen_run
 from siamese.encoder.device import fitted_to
 from siamese.encoder.encoder import Encoder
 from siamese.runs.checkpoint import checkpoint_file
+from siamese.runs.choose import chosen_run
 from siamese.runs.read import read_config, read_manifest, read_summary, status_if_readable
 from siamese.training.restored import restored_net
 

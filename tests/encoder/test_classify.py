@@ -71,7 +71,7 @@ def test_logits_are_those_whose_cross_entropy_is_trained(name: str, changes: dic
 
 
 def test_proxy_ncas_logits_are_those_of_its_paper() -> None:
-    node = yaml.safe_load((CONF / "proxy_nca.yaml").read_text())
+    node = yaml.safe_load((CONF / "proxy_nca.yaml").read_text()) | {"softmax_scale": 3.0}
     torch.manual_seed(1)
     loss, z = make_loss(node, 3, 8), normalize(torch.randn(5, 8), dim=1)
     weighing = class_loss(loss)
@@ -108,6 +108,18 @@ def test_a_run_ends_with_its_class_accuracy(trained: Path, encoder: Encoder, par
     assert entry["value"] == (expected.argmax(1) == images["labels"]).mean()
     assert entry["value"] > 0.5
     assert (entry["direction"], entry["split"]) == ("max", part)
+
+
+@pytest.mark.slow
+def test_evaluating_again_tells_the_same(run: Path, trained: Path, cli: Cli) -> None:
+    (run / "arrays" / "logits_test.npz").unlink()
+    done = cli("scripts/evaluate.py", run, "--split", "test")
+    before, after = (json.loads((where / "summary.json").read_text()) for where in (trained, run))
+    assert after["test/class_accuracy"] == before["test/class_accuracy"]
+    assert after["val/class_accuracy"] == before["val/class_accuracy"]
+    assert "class_accuracy" in done.stdout
+    again = stored(run, "logits_test")
+    assert all(np.array_equal(again[name], array) for name, array in stored(trained, "logits_test").items())
 
 
 def test_images_are_classified(trained: Path, photos: Path, encoder: Encoder) -> None:

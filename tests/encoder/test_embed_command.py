@@ -148,6 +148,7 @@ def test_damaged_files_stop_it_or_are_left_out(cli: Cli, trained: Path, folder: 
     ("words", "says", "status"),
     [
         ("RUN", "the following arguments are required: IMAGE", 2),
+        ("loose.png loose.png", "loose.png: expected a run directory, found a file", 2),
         ("RUN FOLDER", "expected two image files to compare, or --out FILE to write embeddings to; found a folder", 2),
         ("RUN loose.png", "found 1 image", 2),
         ("RUN loose.png lose.png", "lose.png: no such file; did you mean 'loose.png'?", 2),

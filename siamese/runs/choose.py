@@ -48,7 +48,7 @@ def chosen_run(directory: Path, by: str | None) -> Path:
         names = several(near(run.path) for run in runs)
         raise ConfigError(
             f"{directory}: holds {counted(len(runs), 'run')} ({names}); expected one of them, or the measure that says "
-            "which is the best, such as by=val/auc"
+            "which is the best, such as by=val/auc (--by val/auc on a command line)"
         )
     best = _best(directory, runs, by)
     log.info("%s: the best of %s by %s (%.4f)", near(best.path), counted(len(runs), "run"), by, best.metric(by))
