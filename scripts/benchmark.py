@@ -27,6 +27,7 @@ from benchmarks.image_files import decoding, large_collection
 from benchmarks.losses import against_library
 from benchmarks.models import models
 from benchmarks.retrieval import at_scale
+from benchmarks.serving import serving
 from benchmarks.setup import Setup
 from benchmarks.timing import machine
 from benchmarks.training import against_notebook, epoch
@@ -48,6 +49,7 @@ MEASUREMENTS: dict[str, tuple[Callable[[Setup], list[dict[str, Any]]], str]] = {
         large_collection,
         "a run on 100,000 decoded images of 224x224 (15 GB, made and removed): start, waiting, peak",
     ),
+    "serving": (serving, "images embedded a second, in torch and onnxruntime; how long a search takes"),
     "startup": (startup, "python train.py --cfg job, and --help"),
 }
 

@@ -52,3 +52,9 @@ def _told(name: str) -> int | None:
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:,.1f} GB"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that the machine, or its GPU, had too little memory."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("accumulation", "compare", "evaluate", "data", "explore", "losses", "train", "tune")
+COMMANDS = (
+    "accumulation",
+    "compare",
+    "embed",
+    "evaluate",
+    "data",
+    "explore",
+    "export",
+    "index",
+    "losses",
+    "search",
+    "train",
+    "tune",
+)
 
 
 def pip(*arguments: object) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 
 from siamese.commands.arguments import Parser
 from siamese.commands.messages import errors_in_one_line
+from siamese.config.words import understood
 from siamese.errors import ConfigError
 from siamese.palette import LINES
 from siamese.paths import CONF, with_own_modules
@@ -203,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with errors_in_one_line():
         with_own_modules()
         asked = parser.parse_args(arguments)
+        asked.words = understood(asked.words)
         if asked.batches < 1:
             raise ConfigError(f"--batches {asked.batches}: expected at least 1")
         from rich.console import Console

@@ -22,6 +22,7 @@ from siamese.commands.arguments import Parser
 from siamese.commands.messages import errors_in_one_line
 from siamese.config.targets import check_handed
 from siamese.config.validate import validate
+from siamese.config.words import understood
 from siamese.errors import ConfigError, nearest
 from siamese.paths import CONF, near, with_own_modules
 from siamese.runs.files import atomic
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with errors_in_one_line():
         with_own_modules()
         asked = parser.parse_args(arguments)
+        asked.words = understood(asked.words)
         if asked.near is not None and not 0 <= asked.near <= 16:
             raise ConfigError(f"--near {asked.near}: expected 0 to 16 of 64 bits")
         if asked.clear and not asked.cache:

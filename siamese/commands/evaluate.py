@@ -43,6 +43,7 @@ from siamese.evaluator.failures import evaluation_folder, failures_text
 from siamese.evaluator.folder import folder_of, require_free
 from siamese.evaluator.report import draw, results_table
 from siamese.paths import CONF, shown, with_own_modules
+from siamese.runs.checkpoint import checkpoint_file
 from siamese.runs.clock import now
 from siamese.runs.directory import RunDirectory
 from siamese.runs.read import (
@@ -164,9 +165,10 @@ def _redraw(asked: argparse.Namespace, run: RunDirectory, config: Config) -> Non
 def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> None:
     from siamese.data import load
     from siamese.training.build import quieten
+    from siamese.training.restored import fitted
 
     quieten()
-    config = _fitted(dataclasses.replace(config, data=_data(asked, config)))
+    config = fitted(dataclasses.replace(config, data=_data(asked, config)))
     check_targets(config)
     source = load(config.data, config.seed)
     own = source.fingerprint == read_manifest(run.path).get("data", {}).get("fingerprint")
@@ -176,14 +178,15 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
         )
     if not own and asked.split == "validation":
         raise ConfigError("--split validation: only the run's own images have such a part; leave it out")
-    name = _checkpoint(asked, run).stem
+    checkpoint = checkpoint_file(run.path, asked.checkpoint)
+    name = checkpoint.stem
     out = _out(asked, run, own=own, checkpoint=name, fingerprint=source.fingerprint)
     for path in (run.path, out.path):
         require_places(path)
     before = read_evaluation(out.path)
     if before is not None:
         log.info("%s: measured before, at %s; measured again in its place", out.path, before["time"])
-    checkpoint, run_id = _checkpoint(asked, run), read_manifest(run.path)["run_id"]
+    run_id = read_manifest(run.path)["run_id"]
     if own:
         parts = [asked.split] if asked.split else ["validation", "test"]
         found = on_own(checkpoint, parts, out, run_id, config, source)
@@ -235,24 +238,6 @@ def _data(asked: argparse.Namespace, config: Config) -> Data:
     return dataclasses.replace(data, eval_batch_size=config.data.eval_batch_size)
 
 
-def _fitted(config: Config) -> Config:
-    """``config`` for this machine, and without weights to start from: a checkpoint has its own."""
-    from siamese.training.preflight import check_device
-
-    fresh = {"pretrained": False, "weights": None}
-    model = config.model | {key: value for key, value in fresh.items() if key in config.model}
-    device = config.device
-    try:
-        check_device(config)
-    except ConfigError:
-        precision = "32-true" if device.precision == "16-mixed" else device.precision
-        device = dataclasses.replace(device, accelerator="auto", devices=1, strategy="auto", precision=precision)
-        log.warning(
-            "device: there is no %s here, as the run had; going on with what there is", config.device.accelerator
-        )
-    return dataclasses.replace(config, model=model, device=device)
-
-
 def _is_the_run(asked: argparse.Namespace) -> bool:
     return asked.out is not None and asked.out.absolute() == asked.run.absolute()
 
@@ -270,7 +255,3 @@ def _out(asked: argparse.Namespace, run: RunDirectory, *, own: bool, checkpoint:
         raise ConfigError(f"--out {asked.out}: holds the run's own results; choose another directory")
     require_free(asked.out, {"checkpoint": checkpoint, "fingerprint": fingerprint})
     return RunDirectory(asked.out)
-
-
-def _checkpoint(asked: argparse.Namespace, run: RunDirectory) -> Path:
-    return run.checkpoints / f"{Path(asked.checkpoint).name.removesuffix('.ckpt')}.ckpt"

@@ -80,10 +80,9 @@ def on_other(
     of the run's own images."""
     from siamese.evaluator.measured import embed, evaluate_part, part_entries, said_of
     from siamese.evaluator.tables import class_rows, failure_rows, write_table
-    from siamese.training.build import build_net
+    from siamese.training.restored import restored_net
 
-    net = build_net(config, mean=[0.5] * 3, std=[0.5] * 3)  # both are in the checkpoint
-    epoch = restore(net, checkpoint, prefix="net.", run_id=run_id)
+    net, epoch = restored_net(config, checkpoint, run_id)
     part = embed(net, source, config, unseen=trained_on.isdisjoint(source.class_names))
     found = evaluate_part(out, part, config.evaluation, config.evaluation.distance_threshold)
     write_table(out, "per_class", class_rows(part, found))

@@ -16,20 +16,23 @@ from siamese.errors import ConfigError
 from siamese.paths import CONF, near
 
 
-def refuse_strangers(own: Config, trusted: Iterable[Any], config_dirs: Sequence[Path], remedy: str) -> None:
+def refuse_strangers(
+    own: Config, trusted: Iterable[Any], config_dirs: Sequence[Path], remedy: str, keys: Sequence[str] | None = None
+) -> None:
     """Refuse a run's configuration that names what neither ``conf/`` nor the command line does.
 
     Args:
         trusted: modules or targets that the command line names, each alone, in a list or None.
         config_dirs: folders of options that the command line adds.
         remedy: the command that trusts a module, up to the module's name.
+        keys: the nodes that are going to be made; None is all of them.
 
     Raises:
         ConfigError: naming the target and that command.
     """
     names = [name for one in trusted if one for name in ([one] if isinstance(one, str) else one)]
     added = {node["_target_"] for folder in config_dirs for node in _nodes_below(folder)}
-    for key, target in strangers(own):
+    for key, target in strangers(own, keys):
         if target in added or any(target == name or target.startswith(f"{name}.") for name in names):
             continue
         raise ConfigError(
@@ -38,10 +41,13 @@ def refuse_strangers(own: Config, trusted: Iterable[Any], config_dirs: Sequence[
         )
 
 
-def strangers(own: Config) -> Iterator[tuple[str, str]]:
-    """Nodes of a run's configuration, and what each wants built that no file of ``conf/`` names."""
-    groups = {key: node_of(own, key) for key in TARGETS}
-    for key, node in [*groups.items(), ("callbacks.extra", own.callbacks.extra)]:
+def strangers(own: Config, keys: Sequence[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Nodes of a run's configuration (those that ``keys`` name), and what each wants built that no file of ``conf/``
+    names."""
+    groups = {key: node_of(own, key) for key in TARGETS} | {"callbacks.extra": own.callbacks.extra}
+    for key, node in groups.items():
+        if keys is not None and key not in keys:
+            continue
         known = {inner["_target_"] for inner in _nodes_below(_group(key))}
         for at, inner in targets(key, node):
             if inner["_target_"] not in known:

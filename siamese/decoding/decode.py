@@ -71,11 +71,29 @@ def decode(file: Path, decoding: Decoding) -> Decoded:
         DamagedError: for a file that is no image, a damaged one, and one that nothing installed can read.
         RunError: when there is not the memory to decode it.
     """
+    with _damage_named(file), _of_any_size(), Image.open(file, formats=formats()) as image:
+        return _decode(image, decoding)
+
+
+def decode_image(image: Image.Image, decoding: Decoding) -> Decoded:
+    """:func:`decode` of an image that is open already, which is left as it is. It is decoded whole, where a large JPEG
+    file would be at a fraction of its size.
+
+    Raises:
+        DamagedError: for an image whose file turns out to be damaged.
+        RunError: when there is not the memory for it.
+    """
+    with _damage_named("an image"):
+        return _decode(image.copy(), decoding)  # loading, seeking and turning change it
+
+
+@contextlib.contextmanager
+def _damage_named(file: Path | str) -> Iterator[None]:
+    """Turn whatever a decoder raises into the errors of :func:`decode`."""
     try:
-        with _of_any_size(), Image.open(file, formats=formats()) as image:
-            return _decode(image, decoding)
+        yield
     except UnidentifiedImageError:
-        wanted = plugin_wanted(file.name)
+        wanted = plugin_wanted(Path(file).name)
         raise DamagedError(f"can be read with {wanted} only" if wanted else "not an image that can be read") from None
     except DamagedError:
         raise

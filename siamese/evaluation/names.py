@@ -81,6 +81,8 @@ THRESHOLD_METRICS: dict[str, str | None] = {
     **{f"far_at_threshold_{name}": "min" for name in THRESHOLDS},
     **{f"tar_at_threshold_{name}": "max" for name in THRESHOLDS},
 }
+# Where the loss has weights for each class, besides.
+CLASS_METRICS: dict[str, str | None] = {"class_accuracy": "max"}
 # Over pairs of consecutive images, by Euclidean distance, in runs that train on pairs.
 PAIR_METRICS: dict[str, str | None] = {"pair_accuracy": "max", "pair_auc": "max"}
 # Where images have no classes: how well an image is found by another view of it.
@@ -93,7 +95,7 @@ def direction(name: str) -> str | None:
     """``max`` or ``min``, whichever is better for ``name`` (without prefix), or None for neither; a name
     that is of neither table is a loss. ``ellipse_area/cat`` goes the way of ``ellipse_area_mean``."""
     measure, slash, _ = name.partition("/")
-    return (METRICS | PAIR_METRICS | VIEW_METRICS | ROLE_METRICS | THRESHOLD_METRICS).get(
+    return (METRICS | PAIR_METRICS | VIEW_METRICS | ROLE_METRICS | THRESHOLD_METRICS | CLASS_METRICS).get(
         f"{measure}_mean" if slash else name, "min"
     )
 

@@ -18,6 +18,7 @@ from siamese.data.draws import generator
 from siamese.data.images import NO_CLASS, pixels
 from siamese.errors import ConfigError
 from siamese.evaluation.blocks import problem
+from siamese.evaluation.classified import class_accuracy
 from siamese.evaluation.measure import How, Measured, Roles, measure
 from siamese.evaluation.names import Undefined, Values, direction
 from siamese.evaluator.part import Part, pictures
@@ -63,8 +64,12 @@ def evaluate(
         found = evaluate_part(run, part, settings, threshold, chosen)
         threshold = found.threshold
         chosen = thresholds_in(found.values) if chosen is None else chosen
-        losses: Values = {name: value for name, value in known.items() if name not in found.values}
-        entries |= part_entries(part, losses | found.values, found, epoch)
+        others: Values = {name: value for name, value in known.items() if name not in found.values}
+        told = part.told
+        told_right: Values = (
+            {} if told is None else {"class_accuracy": class_accuracy(told.predicted, part.labels, told.classes)}
+        )
+        entries |= part_entries(part, others | found.values | told_right, found, epoch)
         notes += said_of(part, found)
         classes += class_rows(part, found)
         wrong += failure_rows(part, found)
@@ -189,6 +194,9 @@ def evaluate_part(
         class_names=np.array(part.class_names, dtype=str),
         triplets=part.triplets,
     )
+    if part.told is not None:
+        logits = {} if part.told.logits is None else {"logits": part.told.logits}
+        run.arrays(f"logits_{part.name}", classes=part.told.classes, predicted=part.told.predicted, **logits)
     for name, arrays in found.arrays.items():
         run.arrays(f"{name}_{part.name}", **arrays)
     if problem(part.embeddings, part.labels) is None:

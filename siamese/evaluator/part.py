@@ -14,6 +14,21 @@ QUERIES, NEIGHBOURS, HARDEST, FAILURES = 10, 8, 6, 10  # shown in the figures
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a loss with class weights takes the images of a part for.
+
+    Attributes:
+        classes: int64 [c], of the weights, in their order.
+        predicted: int64 [N], the class whose logit is the largest.
+        logits: float32 [N, c]; None of very many classes.
+    """
+
+    classes: np.ndarray
+    predicted: np.ndarray
+    logits: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Part:
     """Embedded images.
 
@@ -27,6 +42,7 @@ class Part:
         unseen: whether no class of it was trained on, so that others could have been in their place.
         images: gives the pixels of images by their positions: uint8 [*positions.shape, 3, H, W]; None where there
             are none to be had.
+        told: None without class weights.
     """
 
     name: str
@@ -38,6 +54,7 @@ class Part:
     images: Images | None
     roles: Roles | None = None
     unseen: bool = False
+    told: Told | None = None
 
 
 def pictures(part: Part, found: Measured) -> dict[str, dict[str, np.ndarray]]:

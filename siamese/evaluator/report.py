@@ -30,6 +30,7 @@ GROUPS = (
     "threshold_at_eer",
     "good_triplets",
     "pairs_auc",
+    "class_accuracy",
     "recall_at_1",
     "linear_probe",
     "intra_distance",

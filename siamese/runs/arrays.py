@@ -33,6 +33,7 @@ LAYOUT = {
         "class_names": "text c",
         "triplets": "whole t 3",
     },
+    "logits": {"classes": "whole c", "predicted": "whole n", "logits": "number n c"},
     "roc": {"fpr": "number k", "tpr": "number k", "thresholds": "number k"},
     "histogram": {"edges": "number k+1", "positive": "whole k", "negative": "whole k"},
     "spectrum": {"singular_values": "number k"},

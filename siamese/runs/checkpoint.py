@@ -29,6 +29,11 @@ PARTS = {
 STATE = ("best", "also", "random")
 
 
+def checkpoint_file(run: Path, name: str) -> Path:
+    """The checkpoint of ``run`` that a person calls ``name``: best, last.ckpt, …, whether it is there or not."""
+    return run / "checkpoints" / f"{Path(name).name.removesuffix('.ckpt')}.ckpt"
+
+
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint in ``path``, or None when there is none that can be read as plain tensors."""
     import torch

@@ -39,7 +39,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise RunError(f"{path}: could not be written ({error.strerror or error})") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # as where a folder of its name is a file
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,10 +14,12 @@ from siamese.data import SiameseData
 from siamese.data.images import pixels
 from siamese.evaluation.names import Values, defined, direction
 from siamese.evaluator.measured import PREFIXES, Entries, entry, measured, roles_of
-from siamese.evaluator.part import Part
+from siamese.evaluator.part import Part, Told
+from siamese.losses.logits import class_logits, class_loss
 from siamese.runs.directory import RunDirectory
 from siamese.training.module import SiameseModule
 
+BLOCK = 1 << 22  # logits at a time
 SHOWN = 5  # pairs of one class, and as many of two
 
 
@@ -32,7 +34,25 @@ def embedded_parts(
     for name in parts:
         test = trainer.validate if name == "validation" else trainer.test
         test(module, datamodule=data, verbose=False)
-        yield embedded(module, data, name, settings), dict(module.measured)
+        part = embedded(module, data, name, settings)
+        yield dataclasses.replace(part, told=told(module, settings.most_classes)), dict(module.measured)
+
+
+def told(module: SiameseModule, most_classes: int) -> Told | None:
+    """What the class weights of the loss say of the images that ``module`` has just embedded; None where it has none.
+    The logits themselves are kept of up to ``most_classes`` classes."""
+    weighing = class_loss(module.objective.base)
+    if weighing is None or module.objective.weighed is None:
+        return None
+    numbers, count = module.objective.classes, module.objective.weighed
+    classes = np.arange(count) if numbers is None else numbers.argsort()[:count].cpu().numpy()
+    kept, largest = [], []
+    with torch.no_grad():
+        for some in module.embeddings.split(max(1, BLOCK // count)):
+            logits = class_logits(weighing, some).float().cpu().numpy()
+            largest.append(logits.argmax(axis=1))
+            kept += [logits] if count <= most_classes else []
+    return Told(classes, classes[np.concatenate(largest)], np.concatenate(kept) if kept else None)
 
 
 def embedded(module: SiameseModule, data: SiameseData, name: str, settings: Evaluation) -> Part:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from siamese.config.schema import Config
@@ -21,6 +20,7 @@ from siamese.errors import ConfigError, Interrupted, RunError
 from siamese.evaluator.measured import Entries, entry, evaluate
 from siamese.evaluator.report import FILE_ONLY, draw, tell
 from siamese.losses import Objective
+from siamese.memory import is_out_of_memory
 from siamese.paths import near, shown
 from siamese.runs.checkpoint import newest, restore
 from siamese.runs.directory import FollowedRun, RunDirectory
@@ -150,7 +150,7 @@ def _told(run: RunDirectory, config: Config) -> Iterator[None]:
         run.ended("interrupted")
         raise
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             log.error("%s", traceback.format_exc())
             run.ended("failed", error=f"{type(error).__name__}: {error}")
             raise
@@ -167,8 +167,3 @@ def _told(run: RunDirectory, config: Config) -> Iterator[None]:
         raise
     finally:
         release(run.path)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    words = ("can't allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error).lower() for word in words)

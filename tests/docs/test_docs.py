@@ -31,7 +31,19 @@ from siamese.training.check import job_config
 
 DOCS = ROOT / "docs"
 COMMANDS = [command for page in PAGES for command in commands(page)]
-SCRIPTS = ("evaluate", "explore", "compare", "tune", "losses", "accumulation", "benchmark")
+SCRIPTS = (
+    "evaluate",
+    "index",
+    "search",
+    "embed",
+    "export",
+    "explore",
+    "compare",
+    "tune",
+    "losses",
+    "accumulation",
+    "benchmark",
+)
 FLAGS = {"--cfg": 1, "--config-dir": 1, "--help": 0, "-m": 0}  # of train.py, and how many words follow
 EXAMPLE = "conf"  # the folder of options of docs/extending.md
 

@@ -1,0 +1,1 @@
+"""The page of search: drop an image, see its neighbours."""
