@@ -16,7 +16,7 @@ from siamese.data.batch import Batch, Epoch, Tuples
 from siamese.data.batches import Kind, Segment, Training, Triplets
 from siamese.data.batches.kind import drawn_triplets
 from siamese.data.batches.pairs import drawn_pairs
-from siamese.data.draws import generator
+from siamese.data.draws import alternating, generator
 from siamese.data.duplicates import settle
 from siamese.data.facts import data_facts, split_facts
 from siamese.data.gather import AHEAD, Ahead, fits, held
@@ -170,14 +170,20 @@ class SiameseData(pl.LightningDataModule):
     def epoch(self, epoch: int) -> Epoch:
         """The items of ``epoch`` in their order, with the draws of their places, for a kind whose items do not depend
         on the network."""
-        items = self._items(epoch, self._whole_epoch)
-        return Epoch(torch.from_numpy(items), self._draws(epoch, *items.shape))
+        items = torch.from_numpy(self._items(epoch, self._whole_epoch))
+        return Epoch(items, self._alternated(self._draws(epoch, *items.shape), items, epoch))
 
     def _draws(self, epoch: int, count: int, images: int) -> Tensor:
         random = generator(self.seed, "augmentation", epoch)
         return torch.from_numpy(
             random.random((count, images, self.augment.draws if self.augment else 0), dtype=np.float32)
         )
+
+    def _alternated(self, draws: Tensor, items: Tensor, epoch: int) -> Tensor:
+        """``draws`` [T, K, D] with those that belong to the images ``items`` [T, K], not to their places."""
+        for place in self.augment.alternating if self.augment else ():
+            draws[..., place] = torch.from_numpy(alternating(self.seed, place, len(self._labels), epoch))[items]
+        return draws
 
     def _segment(self, epoch: int, number: int) -> Epoch:
         """The items of a segment. Where they follow from the network, one that was begun before a stop is in the
@@ -193,7 +199,8 @@ class SiameseData(pl.LightningDataModule):
             self._found = self.trainer.strategy.broadcast(found) if self.trainer else found
         draws = self._draws(epoch, self.loader.items, self.layout.images)
         first = start * self.loader.batch_size
-        return Epoch(self._found["items"], draws[first : first + len(self._found["items"])])
+        items = self._found["items"]
+        return Epoch(items, self._alternated(draws[first : first + len(items)], items, epoch))
 
     def _embed_training(self) -> np.ndarray:
         """Embeddings float32 [n, D] of the training images by the network as it is, in evaluation mode."""
