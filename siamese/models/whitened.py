@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from siamese.errors import ConfigError, RunError
+from siamese.errors import ConfigError
 from siamese.models.base import Backbone, embedding_net
 
 REGULARISER = 5e-4  # added to the variances, of normalised pixels, so that noise is not blown up
@@ -78,13 +78,14 @@ class Whitening(nn.Conv2d):
         the covariance of their patches, over the square roots of its eigenvalues, the largest first.
 
         Raises:
-            RunError: for images smaller than the filters.
+            ConfigError: for images smaller than the filters.
         """
         if self.fitted:
             return
         size = self.kernel_size[0]
         if min(images.shape[2:]) < size:
-            raise RunError(f"model: whitening needs images of {size}x{size} pixels or more")
+            found = "x".join(map(str, images.shape[2:]))
+            raise ConfigError(f"data.image_size: whitening needs {size}x{size} pixels or more, found {found}")
         patches = nn.functional.unfold(images.double(), size).transpose(1, 2).flatten(0, 1)
         covariance = patches.t() @ patches / len(patches)
         variances, vectors = torch.linalg.eigh(covariance)

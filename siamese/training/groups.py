@@ -30,7 +30,9 @@ def make_optimizer(node: Mapping[str, Any], groups: Groups) -> torch.optim.Optim
                 "optimizer.decay=all"
             )
         groups = [part for group in groups for part in cut(group)]
-    optimizer: torch.optim.Optimizer = make("optimizer", arguments, groups)
+    plain = len(groups) == 1 and groups[0].keys() == {"params"}
+    given = groups[0]["params"] if plain else groups  # all that an optimizer of one's own may expect
+    optimizer: torch.optim.Optimizer = make("optimizer", arguments, given)
     return optimizer
 
 

@@ -24,6 +24,9 @@ class Muon(torch.optim.Optimizer):
         lr: the length of a step, as a share of the weight's; that of Adam is ``adam_lr``.
         momentum: of gradients, after Nesterov.
         betas, eps: Adam's.
+
+    Raises:
+        ValueError: for a momentum that is none.
     """
 
     def __init__(
@@ -35,6 +38,8 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum={momentum}: expected a share from 0 and below 1")
         given: list[Mapping[str, Any]] = [one if isinstance(one, Mapping) else {"params": [one]} for one in params]
         groups: list[dict[str, Any]] = []
         for group in given:

@@ -10,7 +10,7 @@ import torch
 from support.processes import Cli
 from torch import nn
 
-from siamese.errors import ConfigError, RunError
+from siamese.errors import ConfigError
 from siamese.models import Whitening, conv_whitened
 from siamese.models.whitened import REGULARISER
 from siamese.runs.checkpoint import read_checkpoint
@@ -93,7 +93,7 @@ def test_the_largest_of_each_feature_or_their_mean() -> None:
 
 
 def test_images_smaller_than_a_filter_and_widths_that_are_none_are_refused() -> None:
-    with pytest.raises(RunError, match=r"^model: whitening needs images of 2x2 pixels or more"):
+    with pytest.raises(ConfigError, match=r"^data\.image_size: whitening needs 2x2 pixels or more, found 1x8$"):
         Whitening().fit(torch.zeros(4, 3, 1, 8))
     for widths in ([], [4, 0]):
         with pytest.raises(ConfigError, match=r"^model\.widths="):
