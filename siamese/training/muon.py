@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from siamese.training.precision import has_bf16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the polynomial that brings singular values near 1
 ROUNDS = 3  # of it; a few are enough, since a step need not be exactly orthogonal
@@ -86,9 +89,9 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """``matrix`` [m, n] with its singular values brought near 1 (0.7 to 1.2, but for those that are tiny), by a
-    polynomial of its products with itself (Newton-Schulz), in bfloat16 where that is fast."""
+    polynomial of its products with itself (Newton-Schulz), in bfloat16 where the hardware has it: that is enough."""
     a, b, c = COEFFICIENTS
-    x = matrix.to(torch.bfloat16)
+    x = matrix.to(narrow(matrix.device.type))
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.t()
     x = x / (x.norm() + 1e-7)
@@ -96,3 +99,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
         gram = x @ x.t()
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x if wide else x.t()).to(matrix.dtype)
+
+
+@functools.cache
+def narrow(device: str) -> torch.dtype:
+    """bfloat16 where a ``device`` of this type has it here, else float32."""
+    return torch.bfloat16 if has_bf16(device)[0] else torch.float32
