@@ -30,7 +30,6 @@ from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import release
 from siamese.training.build import build, make_trainer, split_data
 from siamese.training.checkpoints import Checkpoints
-from siamese.training.groups import trained
 from siamese.training.precision import BF16, precision_of
 from siamese.training.recorder import Recorder
 from siamese.training.signals import StopRequest
@@ -45,7 +44,7 @@ class Ours:
         torch.manual_seed(config.seed)
         self.data = split_data(config, source)
         self.module = build(config, self.data)
-        self.optimizer = self.module.make_optimizer(trained(self.module.net, self.module.objective, None))
+        self.optimizer = self.module.make_optimizer(self.module.parameter_groups())
         mixed = precision_of(config) == BF16
         self.precision = MixedPrecision("bf16-mixed", "cpu") if mixed else Precision()
         self.batches = chain.from_iterable(repeat(self.data.loader))

@@ -183,7 +183,10 @@ class SiameseModule(pl.LightningModule):
                 total, images = total + value.cpu() * len(rows), images + len(rows)
         return total / images
 
+    def parameter_groups(self) -> Groups:
+        return trained(self.net, self.objective, self.loss_lr)
+
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(trained(self.net, self.objective, self.loss_lr))
+        optimizer = self.make_optimizer(self.parameter_groups())
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
