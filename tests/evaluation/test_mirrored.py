@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.images import write_folder
 from support.processes import Cli
 
@@ -46,16 +47,19 @@ def test_a_run_measures_what_it_is_told(train_cli: Cli, cli: Cli, tmp_path: Path
     restore(net, run / "checkpoints/best.ckpt", prefix="net.")
     arrays = np.load(run / "arrays/test.npz")
 
-    def by_hand(ids: np.ndarray) -> np.ndarray:
-        from PIL import Image
-
-        pixels = np.stack([np.asarray(Image.open(folder / name)).transpose(2, 0, 1) for name in ids])
+    def by_hand(ids: np.ndarray, root: Path = folder) -> np.ndarray:
+        pixels = np.stack([np.asarray(Image.open(root / name)).transpose(2, 0, 1) for name in ids])
         with torch.no_grad():
             return embed(net.eval(), torch.from_numpy(pixels), flip=True).numpy()
 
     assert np.allclose(arrays["embeddings"], by_hand(arrays["ids"]), atol=1e-5)
     again = np.load(run / "arrays/validation.npz")
     assert np.allclose(again["embeddings"], by_hand(again["ids"]), atol=1e-5)
-    cli("scripts/evaluate.py", run, "--data", "image_folder", "--root", folder, "--out", other)
+    elsewhere = write_folder(tmp_path / "elsewhere", {"a": 9, "d": 9}, (8, 8), seed=1)
+    rows = [f"{file.relative_to(elsewhere)},{file.parent.name}" for file in sorted(elsewhere.glob("*/*.png"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    told = ("--data", "label_file", "--root", elsewhere, "--labels", tmp_path / "labels.csv", "--out", other)
+    cli("scripts/evaluate.py", run, *told)
     others = np.load(other / "arrays/test.npz")
-    assert np.allclose(others["embeddings"], by_hand(others["ids"]), atol=1e-5)
+    assert len(others["ids"]) == 18
+    assert np.allclose(others["embeddings"], by_hand(others["ids"], elsewhere), atol=1e-5)
