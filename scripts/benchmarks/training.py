@@ -30,6 +30,7 @@ from siamese.runs.directory import RunDirectory
 from siamese.runs.locks import release
 from siamese.training.build import build, make_trainer, split_data
 from siamese.training.checkpoints import Checkpoints
+from siamese.training.precision import BF16, precision_of
 from siamese.training.recorder import Recorder
 from siamese.training.signals import StopRequest
 
@@ -43,8 +44,8 @@ class Ours:
         torch.manual_seed(config.seed)
         self.data = split_data(config, source)
         self.module = build(config, self.data)
-        self.optimizer = self.module.make_optimizer(self.module.parameters())
-        mixed = config.device.precision == "bf16-mixed"
+        self.optimizer = self.module.make_optimizer(self.module.parameter_groups())
+        mixed = precision_of(config) == BF16
         self.precision = MixedPrecision("bf16-mixed", "cpu") if mixed else Precision()
         self.batches = chain.from_iterable(repeat(self.data.loader))
 
@@ -52,7 +53,7 @@ class Ours:
         """The scalar that a step minimises, without unit."""
         batch = self.data.on_after_batch_transfer(batch, 0)
         with self.precision.forward_context():
-            return self.module.objective(self.module(batch.images), batch.labels, batch.tuples)[0]
+            return self.module.objective(self.module.net(batch.images), batch.labels, batch.tuples)[0]
 
 
 class Notebook:

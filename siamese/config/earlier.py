@@ -18,6 +18,8 @@ KINDS = {
 MOVED = {f"siamese.loggers.{name}": f"siamese.training.loggers.{name}" for name in ("TensorBoard", "MLflow", "WandB")}
 # What batches=balanced did before it could do otherwise.
 EVEN = {"small_classes": "refuse", "weight": "classes"}
+# What an optimizer did before it could do otherwise.
+DECAY = {"decay": "all"}
 
 
 def brought_up_to_date(recorded: Any) -> Any:
@@ -26,7 +28,7 @@ def brought_up_to_date(recorded: Any) -> Any:
     if not isinstance(recorded, Mapping):
         return recorded
     config = dict(recorded)
-    data, batches, logger = (config.get(group) for group in ("data", "batches", "logger"))
+    data, batches, logger, optimizer = (config.get(group) for group in ("data", "batches", "logger", "optimizer"))
     if isinstance(data, Mapping) and isinstance(data.get("source"), str):
         config["data"] = {**data, "source": {"_target_": f"siamese.data.{data['source']}"}}
     data = config.get("data")
@@ -40,6 +42,8 @@ def brought_up_to_date(recorded: Any) -> Any:
         config["batches"] = {**EVEN, **batches}
     if isinstance(logger, Mapping) and logger.get("_target_") in MOVED:
         config["logger"] = {**logger, "_target_": MOVED[logger["_target_"]]}
+    if isinstance(optimizer, Mapping):
+        config["optimizer"] = {**DECAY, **optimizer}
     for name, found in KEYS.items():  # what has been added since, which then was as it is by default
         group, _, last = name.rpartition(".")
         node = config.get(group)

@@ -61,7 +61,11 @@ class Device:
         1, at_least(1), "processes that train one network, each on a device; together they are one batch"
     )
     strategy: str = where("auto", None, "Lightning's; ddp for several devices")
-    precision: str = key("32-true", one_of("32-true", "64-true", "bf16-mixed", "16-mixed"))
+    precision: str = key(
+        "32-true",
+        one_of("auto", "32-true", "64-true", "bf16-mixed", "16-mixed"),
+        "auto: bf16-mixed where the hardware has it, else 32-true; the run records which",
+    )
     channels_last: bool = where(True, None, "the memory format of images and convolutions")
 
 
@@ -97,11 +101,14 @@ class Callbacks:
         None,
         "best.ckpt is the best by it, such as val/map_at_r; null = val/auc, or val/view_recall_at_1",
     )
+    ema: float | None = key(
+        None, between(0, 1), "measure and keep a mean of the weights, a step ago counting so much, such as 0.99"
+    )
     patience: int | None = key(None, at_least(1), "stop once the monitored measure has not improved for so many epochs")
 
 
 # What decides the weights that a run ends with, among the keys of callbacks.
-DECIDING = ("extra", "monitor", "patience")
+DECIDING = ("ema", "extra", "monitor", "patience")
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,9 @@ class Evaluation:
         "images",
         one_of("images", "anchors"),
         "what distances between classes and ellipses are of: images (all) | anchors (of the part's triplets)",
+    )
+    flip: bool = key(
+        False, None, "an image's embedding is the mean of its own and its mirror image's, brought to length 1"
     )
     resamples: int = key(1000, at_least(0), "of the bootstrap that gives intervals; 0 = none")
 
@@ -198,6 +208,7 @@ OPTIONAL_TARGETS = ("data.augment", "scheduler", "logger")  # a null _target_ is
 # Keys of those nodes that are ours, not the target's. A loss inside another loss has them too.
 OWN_KEYS: dict[str, dict[str, Any]] = {
     "loss": {"batches": list[str] | None, "miner": str | dict[str, Any] | None},
+    "optimizer": {"decay": str},
     "scheduler": {"interval": str},
 }
 
@@ -257,7 +268,7 @@ def defaults() -> dict[str, Any]:
     """Every key with its default, as a configuration holds them before anything else is said."""
     plain = asdict(Config())
     loss = plain.pop("objective") | {"miner": None}
-    return plain | {"loss": loss, "scheduler": {"interval": "epoch"}}
+    return plain | {"loss": loss, "optimizer": {"decay": "all"}, "scheduler": {"interval": "epoch"}}
 
 
 ConfigStore.instance().store(name="schema", node=defaults())

@@ -144,9 +144,14 @@ def _check_combinations(config: Config) -> None:
             f"data.triplets={data.triplets}: data.split=article splits the article's own triplets;"
             " expected data.triplets=article"
         )
-    padding = data.augment.get("crop_padding", 0)
-    if padding > min(data.size):
-        raise ConfigError(f"data.augment.crop_padding={padding}: expected at most data.image_size={data.image_size}")
+    padding, reflected = data.augment.get("crop_padding", 0), data.augment.get("border") == "reflection"
+    if padding > min(data.size) - reflected:
+        most = (
+            f"less than data.image_size={data.image_size}, to be reflected"
+            if reflected
+            else (f"at most data.image_size={data.image_size}")
+        )
+        raise ConfigError(f"data.augment.crop_padding={padding}: expected {most}")
     if (data.mean is None) != (data.std is None):
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
     _check_accumulation(config)

@@ -23,7 +23,7 @@ HABITS = {
     "trainer.gpus": "device=cuda, and device=cuda_ddp device.devices=N for several",
     "trainer.accelerator": "device=cpu|cuda|mps, or device.accelerator",
     "trainer.strategy": "device=cpu_ddp|cuda_ddp, or device.strategy",
-    "trainer.precision": "device.precision=32-true|bf16-mixed|16-mixed|64-true",
+    "trainer.precision": "device.precision=auto|32-true|bf16-mixed|16-mixed|64-true",
     "trainer.fast_dev_run": "debug=fast, one short epoch",
     "trainer.logger": "logger=tensorboard|mlflow|wandb",
     "trainer.callbacks": "callbacks.extra.NAME._target_=...",

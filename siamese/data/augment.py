@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from torch.nn import functional as F
 
 from siamese.config.data import Data
 from siamese.config.targets import make
+from siamese.data.crops import crop_and_flip
 from siamese.errors import ConfigError
 
 GREY = (0.2989, 0.587, 0.114)  # what red, green and blue weigh (ITU-R BT.601)
@@ -26,9 +29,12 @@ class Augmentation(ABC):
 
     Attributes:
         draws: how many uniform numbers an image takes.
+        alternating: which of them, by position, do not belong to a place of an epoch but to an image: half a turn
+            further in each epoch than in the one before (a number u of epoch 0 is u + ½ in epoch 1, less the whole).
     """
 
     draws: int
+    alternating: Sequence[int] = ()
 
     @abstractmethod
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
@@ -44,6 +50,10 @@ class Compose(Augmentation):
             raise ValueError(f"steps.{strange[0]}: expected a siamese.data.augment.Augmentation")
         self.steps = tuple(steps.values())
         self.draws = sum(step.draws for step in self.steps)
+        starts = accumulate([step.draws for step in self.steps], initial=0)
+        self.alternating = [
+            start + place for start, step in zip(starts, self.steps, strict=False) for place in step.alternating
+        ]
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         for step, own in zip(self.steps, draws.split([s.draws for s in self.steps], dim=1), strict=True):
@@ -52,18 +62,30 @@ class Compose(Augmentation):
 
 
 class CropFlip(Augmentation):
-    """A crop of the original size from within a border of ``crop_padding`` black pixels, and with ``flip`` every
-    second image mirrored."""
+    """A crop of the original size from within a border of ``crop_padding`` pixels, and with ``flip`` every second
+    image mirrored.
+
+    Args:
+        flip: ``alternating``: not every second image of an epoch, but every image in every second epoch (Jordan 2024,
+            94% on CIFAR-10 in 3.29 seconds on a single GPU, section 3.6).
+        border: ``black``, or ``reflection``: what is in the image, as far from its edge, and the edge once.
+    """
 
     draws = 3
 
-    def __init__(self, crop_padding: int = 4, flip: bool = True) -> None:
-        self.crop_padding, self.flip = crop_padding, flip
+    def __init__(
+        self,
+        crop_padding: int = 4,
+        flip: bool | Literal["alternating"] = True,
+        border: Literal["black", "reflection"] = "black",
+    ) -> None:
+        self.crop_padding, self.flip, self.border = crop_padding, bool(flip), border
+        self.alternating = (2,) if flip == "alternating" else ()
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         if not self.crop_padding and not self.flip:
             return images
-        return crop_and_flip(images, draws, self.crop_padding, self.flip)
+        return crop_and_flip(images, draws, self.crop_padding, self.flip, self.border)
 
 
 class Flip(Augmentation):
@@ -222,29 +244,6 @@ def make_augmentation(data: Data) -> Augmentation | None:
             f"found {type(made).__name__}"
         )
     return made
-
-
-def crop_and_flip(images: Tensor, draws: Tensor, padding: int, flip: bool) -> Tensor:
-    """Crop each image at its own offset from a border of ``padding`` black pixels, and mirror it.
-
-    Args:
-        images: uint8 [N, C, H, W].
-        draws: [N, 3] in [0, 1): the vertical and horizontal offsets, uniform over the 2·padding + 1
-            places, and the mirroring, of those below one half.
-
-    Returns:
-        uint8 [N, C, H, W].
-    """
-    n, c, h, w = images.shape
-    padded = torch.nn.functional.pad(images, (padding,) * 4)
-    top = (draws[:, 0] * (2 * padding + 1)).long()
-    left = (draws[:, 1] * (2 * padding + 1)).long()
-    columns = torch.arange(w, device=images.device).expand(n, w)
-    if flip:
-        columns = torch.where(draws[:, 2:3] < 0.5, w - 1 - columns, columns)
-    rows = top[:, None] + torch.arange(h, device=images.device)
-    flat = rows[:, :, None] * (w + 2 * padding) + (left[:, None] + columns)[:, None, :]
-    return padded.flatten(2).gather(2, flat.view(n, 1, h * w).expand(n, c, h * w)).view(n, c, h, w)
 
 
 def turn_hue(images: Tensor, turns: Tensor) -> Tensor:

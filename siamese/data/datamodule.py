@@ -16,7 +16,7 @@ from siamese.data.batch import Batch, Epoch, Tuples
 from siamese.data.batches import Kind, Segment, Training, Triplets
 from siamese.data.batches.kind import drawn_triplets
 from siamese.data.batches.pairs import drawn_pairs
-from siamese.data.draws import generator
+from siamese.data.draws import alternating, generator
 from siamese.data.duplicates import settle
 from siamese.data.facts import data_facts, split_facts
 from siamese.data.gather import AHEAD, Ahead, fits, held
@@ -168,16 +168,18 @@ class SiameseData(pl.LightningDataModule):
         return Segment(0, len(self.loader), self.loader.batch_size, self._embed_training)
 
     def epoch(self, epoch: int) -> Epoch:
-        """The items of ``epoch`` in their order, with the draws of their places, for a kind whose items do not depend
-        on the network."""
-        items = self._items(epoch, self._whole_epoch)
-        return Epoch(torch.from_numpy(items), self._draws(epoch, *items.shape))
+        """The items of ``epoch`` in their order, with their draws, for a kind whose items need no network."""
+        items = torch.from_numpy(self._items(epoch, self._whole_epoch))
+        return Epoch(items, self._draws(epoch, items))
 
-    def _draws(self, epoch: int, count: int, images: int) -> Tensor:
+    def _draws(self, epoch: int, items: Tensor, first: int = 0) -> Tensor:
+        """The draws [T, K, D] of ``items`` [T, K], of ``epoch`` from place ``first`` on; some are by image."""
         random = generator(self.seed, "augmentation", epoch)
-        return torch.from_numpy(
-            random.random((count, images, self.augment.draws if self.augment else 0), dtype=np.float32)
-        )
+        shape = (first + len(items), items.shape[1], self.augment.draws if self.augment else 0)
+        draws = torch.from_numpy(random.random(shape, dtype=np.float32)[first:])
+        for column in self.augment.alternating if self.augment else ():
+            draws[..., column] = torch.from_numpy(alternating(self.seed, column, len(self._labels), epoch))[items]
+        return draws
 
     def _segment(self, epoch: int, number: int) -> Epoch:
         """The items of a segment. Where they follow from the network, one that was begun before a stop is in the
@@ -191,9 +193,8 @@ class SiameseData(pl.LightningDataModule):
             found = {"place": place, "items": torch.from_numpy(self._items(epoch, segment))}
             # Devices may differ in the last bits of embeddings, and so in what they find: all take the first's.
             self._found = self.trainer.strategy.broadcast(found) if self.trainer else found
-        draws = self._draws(epoch, self.loader.items, self.layout.images)
-        first = start * self.loader.batch_size
-        return Epoch(self._found["items"], draws[first : first + len(self._found["items"])])
+        items = self._found["items"]
+        return Epoch(items, self._draws(epoch, items, start * self.loader.batch_size))
 
     def _embed_training(self) -> np.ndarray:
         """Embeddings float32 [n, D] of the training images by the network as it is, in evaluation mode."""
@@ -289,8 +290,7 @@ class SiameseData(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment the batch's images on its device, gathered there if all are held on it."""
-        device = batch.labels.device
-        images = batch.images
+        device, images = batch.labels.device, batch.images
         if images.dim() == 1:
             if self._pixels is None or self._pixels.device != device:
                 self._pixels = held(self.source.images, device)

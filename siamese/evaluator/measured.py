@@ -24,6 +24,7 @@ from siamese.evaluation.names import Undefined, Values, direction
 from siamese.evaluator.part import Part, pictures
 from siamese.evaluator.progress import measuring
 from siamese.evaluator.tables import Kept, class_rows, failure_rows, write_table
+from siamese.models import mirrored
 from siamese.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,12 @@ def embed(net: nn.Module, source: LabelledImages, config: Config, *, unseen: boo
     net = fabric.setup_module(net.eval())
     batches = torch.from_numpy(index).split(config.data.eval_batch_size)
     with torch.inference_mode():
-        embeddings = torch.cat([net(fabric.to_device(source.images[b])).float().cpu() for b in batches])
+        embeddings = torch.cat(
+            [
+                mirrored.embed(net, fabric.to_device(source.images[b]), flip=config.evaluation.flip).float().cpu()
+                for b in batches
+            ]
+        )
     return Part(
         "test",
         embeddings.numpy(),

@@ -11,6 +11,7 @@ from siamese.losses.lifted import LiftedLoss
 from siamese.losses.magnet import MagnetLoss
 from siamese.losses.n_pair import ConstellationLoss, InstanceLoss, NPairLoss
 from siamese.losses.objective import Objective
+from siamese.losses.proxies import ProxySoftmaxLoss
 from siamese.losses.references import References
 from siamese.losses.triplet import BatchAllTripletLoss, TripletLoss
 
@@ -26,6 +27,7 @@ __all__ = [
     "MagnetLoss",
     "NPairLoss",
     "Objective",
+    "ProxySoftmaxLoss",
     "References",
     "Traits",
     "TripletCentroidLoss",

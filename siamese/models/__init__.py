@@ -3,5 +3,15 @@
 from siamese.models.embedding import EmbeddingNet
 from siamese.models.pretrained import from_torchvision
 from siamese.models.small import conv_small, mlp, resnet9, sequential
+from siamese.models.whitened import Whitening, conv_whitened
 
-__all__ = ["EmbeddingNet", "conv_small", "from_torchvision", "mlp", "resnet9", "sequential"]
+__all__ = [
+    "EmbeddingNet",
+    "Whitening",
+    "conv_small",
+    "conv_whitened",
+    "from_torchvision",
+    "mlp",
+    "resnet9",
+    "sequential",
+]

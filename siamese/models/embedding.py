@@ -49,11 +49,15 @@ class EmbeddingNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed uint8 [N, 3, H, W]; returns [N, D], float32 or wider, rows of length 1 if ``normalize``."""
-        x = self.backbone((images.to(self.mean.dtype) - self.mean) / self.std)
+        x = self.backbone(self.normalised(images))
         z = self.projection(x.mean((2, 3)) if x.dim() == 4 else x)
         with torch.autocast(z.device.type, enabled=False):
             wide = z if z.dtype == torch.float64 else z.float()
             return nn.functional.normalize(wide, dim=1) if self.normalize else wide
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """What the backbone gets of uint8 ``images`` [N, 3, H, W]: float, of mean 0 and variance 1 a channel."""
+        return (images.to(self.mean.dtype) - self.mean) / self.std
 
     def freeze(self, upto: str) -> None:
         """Keep what a part of the backbone computes: its parameters get no gradient, and its BatchNorm

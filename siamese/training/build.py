@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
@@ -17,21 +18,28 @@ from siamese.config.targets import find_target, make, parameters
 from siamese.data import LabelledImages, SiameseData
 from siamese.data.batches import Kind
 from siamese.data.draws import generator
+from siamese.data.images import pixels
 from siamese.errors import ConfigError
 from siamese.losses import KoLeo, Objective
 from siamese.losses.make import make_loss, weighs_classes
+from siamese.models import Whitening
 from siamese.models.embedding import EmbeddingNet, features_of
 from siamese.runs.directory import RunDirectory
 from siamese.training.accumulation import Accumulation, Exact, Memory, Naive
+from siamese.training.averaging import Averaging
 from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from siamese.training.gradient_study.meter import GradientMeter
+from siamese.training.groups import make_optimizer
 from siamese.training.module import SiameseModule
 from siamese.training.monitor import PREFIX, term_name
 from siamese.training.parts import EveryEpochs
+from siamese.training.precision import precision_of
 from siamese.training.progress import ProgressBar, ProgressLines
 from siamese.training.recorder import Recorder
 from siamese.training.schedule import schedule
 from siamese.training.signals import StopRequest
+
+WHITENING_IMAGES = 5000  # whose patches, a thousand each, say more than enough of a few dozen numbers
 
 
 def make_kind(config: Config) -> Kind:
@@ -72,9 +80,21 @@ def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> Em
     return net.to(memory_format=torch.channels_last) if config.device.channels_last else net
 
 
+def whiten(net: EmbeddingNet, data: SiameseData, seed: int) -> None:
+    """Compute the filters of ``net`` that are of images, where it has any, of some training images of ``data``."""
+    layers = [layer for layer in net.backbone.modules() if isinstance(layer, Whitening)]
+    if layers:
+        training = data.parts["train"]
+        drawn = generator(seed, "whitening").permutation(len(training))[:WHITENING_IMAGES]
+        images = net.normalised(torch.from_numpy(pixels(data.source.images, training[np.sort(drawn)])))
+        for layer in layers:
+            layer.fit(images)
+
+
 def build(config: Config, data: SiameseData) -> SiameseModule:
     """The module that ``config`` describes, for ``data``."""
     net, asked = build_net(config, data.mean, data.std), config.objective
+    whiten(net, data, config.seed)
     with torch.random.fork_rng(devices=[]):  # what a loss draws is a function of the seed, whatever the model drew
         torch.default_generator.manual_seed(int(generator(config.seed, "loss").integers(2**32)))
         classes, trained = data.source.numbered_from(data.parts["train"])
@@ -85,7 +105,7 @@ def build(config: Config, data: SiameseData) -> SiameseModule:
         net,
         Objective(term_name(config), base, koleo, asked.koleo_weight, data.kind.tuples_span_batch, *weighed),
         data,
-        lambda parameters: make("optimizer", config.optimizer, parameters),
+        lambda groups: make_optimizer(config.optimizer, groups),
         lambda optimizer, steps: schedule(config, optimizer, steps),
         accumulation(config),
         settings=config.evaluation,
@@ -116,6 +136,8 @@ def make_callbacks(config: Config, run: RunDirectory, stop: StopRequest) -> tupl
         run, stop, recorder.require_finite, asked.checkpoint_every, asked.checkpoint_every_steps, asked.patience
     )
     callbacks: list[pl.Callback] = [recorder, checkpoints]
+    if asked.ema is not None:  # first: validation ends with the weights that are trained, and those are saved
+        callbacks = [Averaging(asked.ema), *callbacks]
     if config.evaluation.every:
         callbacks = [EveryEpochs(config.evaluation), *callbacks]
     if meter is not None:
@@ -148,7 +170,7 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         accelerator=device.accelerator,
         devices=device.devices if callbacks else 1,
         strategy=device.strategy if callbacks else "auto",
-        precision=device.precision,  # type: ignore[arg-type]
+        precision=precision_of(config),  # type: ignore[arg-type]
         max_epochs=trainer.max_epochs,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
         gradient_clip_val=trainer.gradient_clip_val,

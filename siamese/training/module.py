@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,9 @@ from siamese.evaluation.verification import mean_cosine, verification
 from siamese.evaluation.views import view_retrieval
 from siamese.evaluator.measured import how, points_of, roles_of
 from siamese.losses import Objective, koleo
+from siamese.models.mirrored import embed
 from siamese.training.accumulation import Accumulation, Naive
+from siamese.training.groups import Groups, trained
 from siamese.training.learner import Learner, gather
 
 
@@ -37,7 +39,7 @@ class SiameseModule(pl.LightningModule):
         net: nn.Module,
         objective: Objective,
         data: SiameseData,
-        optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
+        optimizer: Callable[[Groups], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
         accumulation: Accumulation | None = None,
         *,
@@ -57,7 +59,8 @@ class SiameseModule(pl.LightningModule):
         self._chunks: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(images)
+        """The embeddings [N, D] of uint8 ``images`` [N, 3, H, W] as they are measured."""
+        return embed(self.net, images, flip=self.settings.flip)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self.accumulation.step(self.learner, batch, batch_idx)
@@ -74,13 +77,13 @@ class SiameseModule(pl.LightningModule):
         self.accumulation.load_state_dict(checkpoint.get("accumulation", {}))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._chunks.append(self.net(batch.images))
+        self._chunks.append(self(batch.images))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._chunks.append(self.net(batch.images))
+        self._chunks.append(self(batch.images))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.net(batch.images)
+        return self(batch.images)
 
     def on_validation_epoch_end(self) -> None:
         self._measure("validation")
@@ -180,13 +183,8 @@ class SiameseModule(pl.LightningModule):
                 total, images = total + value.cpu() * len(rows), images + len(rows)
         return total / images
 
-    def parameter_groups(self) -> Iterable[nn.Parameter] | list[dict[str, Any]]:
-        """What the optimizer trains: a loss's own parameters, such as proxies, are a group with their own rate."""
-        own = list(self.objective.parameters())
-        if not own:
-            return self.net.parameters()
-        rate: dict[str, Any] = {} if self.loss_lr is None else {"lr": self.loss_lr}
-        return [{"params": list(self.net.parameters())}, {"params": own, **rate}]
+    def parameter_groups(self) -> Groups:
+        return trained(self.net, self.objective, self.loss_lr)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameter_groups())

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamese.config.schema import Config
-from siamese.config.targets import make, targets
+from siamese.config.targets import targets
 from siamese.config.values import shown
 from siamese.data import SiameseData
 from siamese.data.augment import make_augmentation
@@ -34,6 +34,7 @@ from siamese.paths import CONF
 from siamese.runs.directory import RunDirectory
 from siamese.runs.read import read_manifest
 from siamese.training.build import build_net, make_kind
+from siamese.training.groups import make_optimizer
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
 from siamese.training.monitor import check_monitor, check_monitor_with_images
@@ -162,7 +163,7 @@ def check_device(config: Config) -> None:
 
 def _check_optimization(config: Config) -> None:
     """Make the optimizer and its schedule of one parameter, so that what they refuse is known early."""
-    optimizer = make("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1, 1))])
+    optimizer = make_optimizer(config.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1, 1))]}])
     if not isinstance(optimizer, torch.optim.Optimizer):
         path, found = config.optimizer["_target_"], type(optimizer).__name__
         raise ConfigError(f"optimizer._target_={path}: expected what makes a torch.optim.Optimizer, found {found}")

@@ -31,6 +31,7 @@ from siamese.training.check import Command, checked
 from siamese.training.logs import Logs
 from siamese.training.module import SiameseModule
 from siamese.training.parts import embedded_parts, evaluate_pairs
+from siamese.training.precision import settled
 from siamese.training.preflight import check_same_data, preflight_with_images
 from siamese.training.recorder import Recorder
 from siamese.training.roles import follows, lead
@@ -57,6 +58,7 @@ def train(command: Command, directory: Path) -> None:
     with StopRequest() as stop, _told(run, config):
         if not resuming:  # what goes on says so once nothing is in its way
             run.status("running")
+        config = settled(config)
         with Logs(config, run) as logs:
             _train(config, run, stop, logs, resuming=resuming)
         run.status("completed")

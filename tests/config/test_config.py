@@ -155,6 +155,7 @@ DEFAULTS = {
     "trainer.detect_anomaly": False,
     "data.download": False,
     "evaluation.exclude_same_group": False,
+    "evaluation.flip": False,
     "seed": 0,
 }
 
@@ -170,8 +171,8 @@ def test_what_is_on_and_off_by_default() -> None:
 
 def test_a_configuration_begins_with_the_defaults_of_the_schema() -> None:
     assert flatten(defaults()) == {
-        key: value for key, value in flatten(to_dict(Config())).items() if key != "scheduler"
-    } | {"loss.miner": None, "scheduler.interval": "epoch"}
+        key: value for key, value in flatten(to_dict(Config())).items() if key not in ("optimizer", "scheduler")
+    } | {"loss.miner": None, "optimizer.decay": "all", "scheduler.interval": "epoch"}
 
 
 def test_no_option_repeats_a_default() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from siamese.runs.read import read_metrics
 
 EVERY: tuple[Augmentation, ...] = (
     CropFlip(),
+    CropFlip(5, "alternating", "reflection"),
     Flip(),
     ResizedCrop(),
     ColorJitter(hue=0.2),
@@ -75,6 +77,47 @@ def test_a_crop_is_torchvisions() -> None:
     for image, got, *box in zip(images, out, *step.box(draws, 24, 32), strict=True):
         expected = tv.resized_crop(image, *(int(side) for side in box), [24, 32], antialias=False)
         assert (got.int() - expected.int()).abs().max() <= 1
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 8), st.integers(0, 99))
+def test_a_reflected_border_is_numpys(height: int, width: int, padding: int, seed: int) -> None:
+    padding = min(padding, height - 1, width - 1)
+    images = torch.randint(0, 256, (6, 3, height, width), generator=torch.Generator().manual_seed(seed)).byte()
+    step = CropFlip(padding, True, "reflection")
+    draws = drawn(6, step, seed)
+    out = step(images, draws)
+    wide = np.pad(images.numpy(), ((0, 0), (0, 0), (padding, padding), (padding, padding)), mode="reflect")
+    for image, (y, x, f), got in zip(wide, draws.tolist(), out.numpy(), strict=True):
+        top, left = int(y * (2 * padding + 1)), int(x * (2 * padding + 1))
+        expected = image[:, top : top + height, left : left + width]
+        assert np.array_equal(got, expected[:, :, ::-1] if f < 0.5 else expected)
+
+
+def test_an_alternating_flip_mirrors_each_image_in_every_second_epoch() -> None:
+    """Whatever place the image has in an epoch, also behind another step."""
+    flip = {"_target_": "siamese.data.augment.CropFlip", "crop_padding": 0, "flip": "alternating"}
+    grey = {"_target_": "siamese.data.augment.Grayscale", "p": 0.0}
+    source = toy_images([20, 20], size=3)
+    for augment in (flip, {"_target_": "siamese.data.augment.Compose", "steps": {"first": grey, "then": flip}}):
+        data = SiameseData(source, Data(augment=augment, triplets="resampled", batch_size=4, val_fraction=0.2), seed=3)
+        mirrored = []
+        for epoch in range(4):
+            items, draws = data.epoch(epoch)
+            seen: dict[int, bool] = {}
+            assert data.augment is not None
+            assert isinstance(source.images, Tensor)
+            pixels = source.images[items.flatten()]
+            got = data.augment(pixels, draws.flatten(0, 1))
+            as_it_is, flipped = ((got == one).all(3).all(2).all(1) for one in (pixels, pixels.flip(3)))
+            assert (as_it_is ^ flipped).all()
+            for image, found in zip(items.flatten().tolist(), flipped.tolist(), strict=True):
+                assert seen.setdefault(image, found) is found
+            mirrored.append(seen)
+        assert 0.2 < np.mean([*mirrored[0].values()]) < 0.8
+        for one, other in pairwise(mirrored):
+            assert all(one[image] is not other[image] for image in one.keys() & other.keys())
+            assert len(one.keys() & other.keys()) > 10
 
 
 @settings(deadline=None)

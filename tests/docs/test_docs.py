@@ -155,7 +155,7 @@ def test_the_site_has_every_page() -> None:
                 yield from pages(entry)
 
     nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
-    assert sorted(pages(nav)) == sorted(page.name for page in DOCS.glob("*.md"))
+    assert sorted(pages(nav)) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 
 
 @pytest.mark.usefixtures("_conf")

@@ -45,7 +45,7 @@ LIBRARY = [
     for name, node in NODES.items()
     if str(node.get("_target_")).startswith(("siamese.losses.library", "pytorch_metric_learning"))
 ]
-WRAPPERS = ["cross_batch_memory", "multiple"]
+WRAPPERS = ["cross_batch_memory", "multiple", "proxy_softmax_supcon"]
 SINGLE = [name for name in LIBRARY if name not in WRAPPERS]
 
 

@@ -1,0 +1,70 @@
+"""Averaged weights against the mean of the weights of every step, and who sees which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from support.accumulating import fit, make
+from support.processes import Cli
+from torch import Tensor
+
+from siamese.runs.checkpoint import read_checkpoint
+from siamese.training.averaging import Averaging, averaged
+
+
+class Noter(pl.Callback):
+    """The weights before training and after each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Tensor]] = []
+
+    def note(self, module: pl.LightningModule) -> None:
+        self.steps.append({name: value.detach().clone() for name, value in averaged(module)})
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.note(pl_module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if trainer.global_step == len(self.steps):
+            self.note(pl_module)
+
+
+def test_the_mean_is_over_steps_and_forgets_the_beginning(tmp_path: Path) -> None:
+    module, data = make("loss=proxy_softmax", batch_size=3, more=torch.nn.BatchNorm2d(6))
+    noter, averaging = Noter(), Averaging(0.6)
+    fit(module, data, tmp_path, window=2, steps=11, callbacks=[averaging, noter])
+    assert len(noter.steps) == 12
+    assert {name.partition(".")[0] for name in noter.steps[0]} == {"net", "objective"}
+    assert any(name.endswith("running_var") for name in noter.steps[0])
+    for name, mean in noter.steps[0].items():
+        expected = mean
+        for t, step in enumerate(noter.steps[1:]):
+            decay = min(0.6, (1 + t) / (10 + t))
+            expected = decay * expected + (1 - decay) * step[name]
+        checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+        averaging.on_save_checkpoint(None, module, checkpoint)  # type: ignore[arg-type]
+        assert torch.allclose(checkpoint["state_dict"][name], expected), name
+        assert torch.equal(checkpoint["raw"][name], noter.steps[-1][name]), name
+
+
+def test_validation_and_the_best_checkpoint_are_of_the_mean_and_training_is_not(train_cli: Cli, tmp_path: Path) -> None:
+    words = (
+        "data=digits model=conv_small model.width=4 data.images_per_class=12 optimizer.lr=0.05 trainer.max_epochs=2 "
+        "figures.draw=false evaluation.resamples=0 device.precision=32-true"
+    ).split()
+    train_cli(*words, f"hydra.run.dir={tmp_path / 'plain'}")
+    train_cli(*words, "callbacks.ema=0.95", f"hydra.run.dir={tmp_path / 'mean'}")
+    plain, mean = (read_checkpoint(tmp_path / run / "checkpoints/last.ckpt") for run in ("plain", "mean"))
+    assert plain is not None
+    assert mean is not None
+    for name, value in mean["raw"].items():  # the same steps are taken, whatever is averaged
+        assert torch.equal(value, plain["state_dict"][name]), name
+    assert not torch.equal(mean["state_dict"]["net.projection.weight"], mean["raw"]["net.projection.weight"])
+    rows = [(tmp_path / run / "metrics.csv").read_text().splitlines()[-1] for run in ("plain", "mean")]
+    assert rows[0] != rows[1]
+    refused = train_cli(f"resume={tmp_path / 'mean'}", "trainer.max_epochs=3", "callbacks.ema=0.5", check=False)
+    assert refused.returncode == 2
+    assert "callbacks.ema=0.5: resume cannot change what the run computes" in refused.stderr
