@@ -17,8 +17,9 @@ from markupsafe import Markup
 from siamese.compare import charts, pictures, tables, wording
 from siamese.compare.charts import Figure
 from siamese.compare.classes import Changes, class_changes
-from siamese.compare.comparison import Comparison, Difference
-from siamese.compare.grouping import ABSENT, Group, canonical, short_names, short_value, shown
+from siamese.compare.comparison import Comparison
+from siamese.compare.differences import Difference
+from siamese.compare.grouping import ABSENT, Group, canonical, short_names, shown, value_names
 from siamese.compare.settings import settings_of
 from siamese.compare.statistics import Verdict
 from siamese.compare.theme import TEMPLATES, drawing_css, page_css
@@ -126,7 +127,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=wording.number, signed=partial(wording.number, sign=True), p=wording.p_value)
+    environment.filters.update(number=wording.alone, signed=partial(wording.number, sign=True), p=wording.p_value)
     environment.filters.update(shown=shown, difference=wording.difference_text)
     css, script = page_css(), (TEMPLATES / "report.js").read_text(encoding="utf-8")
     extents = {m.name: charts.difference_extent([d for d in c.differences if d.metric is m]) for m in c.metrics}
@@ -153,7 +154,6 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         effect_text=wording.effect_text,
         margin_text=wording.margin_text,
         colour=charts.colour,
-        apart=_apart,
         baselines={d.baseline.number for d in c.differences},
         config_rows=_config_rows(c),
         run_table=_run_table(c),
@@ -192,22 +192,13 @@ def _config_rows(c: Comparison) -> list[tuple[str, list[str]]]:
     its values in the group."""
     rows = []
     for key in dict.fromkeys([*c.keys, *c.varying]):
+        names = value_names(key, [settings_of(r).get(key, ABSENT) for r in c.runs])
         cells = []
         for group in c.groups:
-            values = {
-                canonical(v): short_value(key, v) for r in group.members for v in [settings_of(r).get(key, ABSENT)]
-            }
-            cells.append(", ".join(sorted(values.values())))
+            values = dict.fromkeys(names[canonical(settings_of(r).get(key, ABSENT))] for r in group.members)
+            cells.append(", ".join(sorted(values)))
         rows.append((key, cells))
     return rows
-
-
-def _apart(d: Difference) -> str:
-    """The settings of the baseline that are not the group's."""
-    short = short_names(list(d.group.settings))
-    other = {k: v for k, v in d.baseline.settings.items() if canonical(v) != canonical(d.group.settings[k])}
-    named = [f"{short[k]}={short_value(k, v)}" for k, v in other.items()]
-    return ", ".join(named[:4]) + (f" and {len(named) - 4} more" if len(named) > 4 else "")
 
 
 def _run_table(c: Comparison) -> dict[str, Any]:

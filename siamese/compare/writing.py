@@ -15,7 +15,7 @@ from siamese.errors import ConfigError, nearest
 from siamese.runs.files import atomic, write_json
 from siamese.runs.find import MARKS
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 
 def default_out(first: Path) -> Path:
