@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,33 +11,18 @@ from markupsafe import Markup
 
 from siamese.compare.comparison import Comparison
 from siamese.compare.differences import Cell, Difference
+from siamese.compare.figure import Figure, colour, legend
 from siamese.compare.grouping import ABSENT, Group, canonical, order, short_names, value_names
 from siamese.compare.metrics import Metric
 from siamese.compare.rounding import rounded
 from siamese.compare.statistics import LEAST_SEEDS, t_intervals
 from siamese.compare.svg import HEIGHT, WIDTH, Axes, Drawing, element, short
 from siamese.compare.wording import number
-from siamese.palette import LINES
 from siamese.runs.run import Run
 
 MOST_POINTS = 80  # of a curve
 X_AXES = {"epoch": "epoch", "step": "optimizer steps", "images": "images seen"}
 STRIP = 200.0  # width of an interval's drawing before it is stretched to its column
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawing with its title; ``slug`` names its file."""
-
-    slug: str
-    title: str
-    drawing: Markup
-
-
-def colour(group: Group) -> str:
-    """The classes of a group's colour, and of its dashes where colours come round again."""
-    turn, hue = divmod(group.number, len(LINES))
-    return f"g{hue}" + (f" turn{min(turn, 3)}" if turn else "")
 
 
 # -- intervals in tables -----------------------------------------------------------------------
@@ -168,7 +152,8 @@ def heatmap(c: Comparison, metric: Metric, keys: tuple[str, str]) -> Figure:
                 d.box(x + 1.5, y + each * place + 1.5, wide - 3, each - 3, "cell", rx=4, fill_opacity=opacity)
                 _cell_texts(d, x + wide / 2, y + each * (place + 0.5), cell, f"{group.letter}  " if lines > 1 else "")
                 d.close()
-    return Figure(f"heatmap_{_slug(metric.name)}", metric.name, d.markup())
+    heading = f"{metric.name}: mean, half of the 95 % interval, n; darker is larger"
+    return Figure(f"heatmap_{_slug(metric.name)}", metric.name, d.markup(), heading)
 
 
 def _cell_texts(d: Drawing, x: float, y: float, cell: Cell | None, tag: str) -> None:
@@ -220,7 +205,7 @@ def curves(c: Comparison, name: str) -> list[Figure]:
                 axes.line(common, table.mean(0), "mean")
             d.close()
         d.close()
-        out.append(Figure(slug, name, d.markup()))
+        out.append(Figure(slug, name, d.markup(), f"{name} against {label}", legend(g for g in lines if lines[g])))
     return out
 
 
@@ -284,7 +269,8 @@ def roc(c: Comparison, part: str) -> tuple[list[Figure], list[Run]]:
             axes.line(grid, table.mean(0), "mean")
             d.close()
         d.close()
-        out.append(Figure(f"roc_{part}_{kind}", f"ROC, {part} images" + ", log scale" * (kind == "log"), d.markup()))
+        title = f"ROC, {part} images" + ", log scale" * (kind == "log")
+        out.append(Figure(f"roc_{part}_{kind}", title, d.markup(), legend=legend(found)))
     return (out if found else []), without
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +14,15 @@ import jinja2
 from markupsafe import Markup
 
 from siamese.compare import charts, pictures, tables, wording
-from siamese.compare.charts import Figure
 from siamese.compare.classes import Changes, class_changes
 from siamese.compare.comparison import Comparison
 from siamese.compare.differences import Difference
+from siamese.compare.figure import Figure, colour
+from siamese.compare.forest import forests
 from siamese.compare.grouping import ABSENT, Group, canonical, short_names, shown, value_names
 from siamese.compare.settings import settings_of
 from siamese.compare.statistics import Verdict
-from siamese.compare.theme import TEMPLATES, drawing_css, page_css
-from siamese.palette import LIGHT
+from siamese.compare.theme import TEMPLATES, page_css
 from siamese.runs.run import Run
 
 LARGEST = 5 * 2**20  # bytes of the page
@@ -40,6 +39,7 @@ TONES = {
 class Drawn:
     """Everything drawn for one page; ``note`` says what was left out for its size."""
 
+    forests: list[Figure]
     heatmaps: list[Figure]
     curves: list[tuple[str, list[Figure]]]
     roc: list[Figure]
@@ -59,7 +59,7 @@ class Drawn:
         """All drawings that are files of their own."""
         curve_panels = [figure for _, panels in self.curves for figure in panels]
         own = [*self.matrices.own.values(), *self.matrices.less_baseline.values()]
-        return [*self.heatmaps, *curve_panels, *self.roc, *own, *self.projections]
+        return [*self.forests, *self.heatmaps, *curve_panels, *self.roc, *own, *self.projections]
 
 
 def draw(c: Comparison, heatmap: Sequence[str]) -> Drawn:
@@ -71,6 +71,7 @@ def draw(c: Comparison, heatmap: Sequence[str]) -> Drawn:
     queries, queries_missing = pictures.galleries(c, part)
     changes, changes_missing = class_changes(c)
     return Drawn(
+        forests(c),
         [charts.heatmap(c, m, keys) for m in c.metrics] if keys else [],
         [(name, panels) for name in charts.curve_names(c) if (panels := charts.curves(c, name))],
         roc,
@@ -107,18 +108,6 @@ def render(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -> s
     return page
 
 
-def standalone(figure: Figure) -> str:
-    """A drawing as a file of its own, in the light theme."""
-    css = re.sub(r"\s+", " ", drawing_css())
-    head, _, rest = str(figure.drawing).partition(">")
-    title = str(Markup.escape(figure.title))
-    background = f'<rect width="100%" height="100%" fill="{LIGHT}"/>'
-    root = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n{root}><title>{title}</title><style>{css}</style>{background}{rest}\n'
-    )
-
-
 def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -153,7 +142,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         cell_text=lambda g, m: wording.mean_and_interval(c.cells.get((g.number, m.name)), len(g.runs)),
         effect_text=wording.effect_text,
         margin_text=wording.margin_text,
-        colour=charts.colour,
+        colour=colour,
         baselines={d.baseline.number for d in c.differences},
         config_rows=_config_rows(c),
         run_table=_run_table(c),

@@ -14,6 +14,7 @@ from support.synthetic_runs import write_run
 from siamese.commands import compare as command
 from siamese.compare import charts
 from siamese.compare.comparison import Options, compare
+from siamese.compare.forest import forests
 from siamese.compare.grouping import shown
 from siamese.compare.rounding import rounded, shared_decimals
 from siamese.compare.svg import ticks
@@ -118,3 +119,24 @@ def test_two_seeds_have_lines_and_no_band(tmp_path: Path) -> None:
         figure = charts.curves(compare([tmp_path], Options()), "val/auc")[0]
         assert figure.drawing.count('class="band"') == (seed == 2)
         assert figure.drawing.count('class="thin"') == seed + 1
+
+
+def test_a_forest_has_every_difference_by_size_over_the_margin(tmp_path: Path) -> None:
+    shifts = {0.1: 0.004, 0.2: -0.02, 0.3: 0.03}
+    for weight, shift in {0.0: 0.0, **shifts}.items():
+        for seed in range(4):
+            settings = {KOLEO: weight, "seed": seed}
+            metrics = {"test/auc": 0.9 + shift + 0.001 * (seed % 2) * (weight > 0)}
+            write_run(tmp_path / f"{weight}_{seed}", settings, metrics)
+    found = compare([tmp_path], Options())
+    (figure,) = forests(found)
+    assert re.findall(r">([A-Z] − [A-Z])<", figure.drawing) == ["D − A", "B − A", "C − A"]
+    squares = [float(x) + 3.5 for x in re.findall(r'<rect x="([\d.]+)"[^>]*class="square"', figure.drawing)]
+    (margin,) = re.findall(r'<rect x="([\d.]+)" y="8" width="([\d.]+)"[^>]*class="margin"', figure.drawing)
+    left, width = map(float, margin)
+    means = sorted((d.mean for d in found.differences), reverse=True)
+    zero, scale = left + width / 2, width / 0.01  # pixels a unit, of a margin of 0.005 either way
+    assert squares == pytest.approx([zero + scale * mean for mean in means], abs=0.15)
+    for d in found.differences:
+        assert difference_text(d) in figure.drawing
+    assert [text for _, text in figure.legend] == [f"{g.letter}: {g.label}" for g in found.groups]
