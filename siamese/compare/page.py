@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from siamese.compare import charts, pictures, tables, wording
+from siamese.compare.budgets import budgets
 from siamese.compare.classes import Changes, class_changes
 from siamese.compare.comparison import Comparison
 from siamese.compare.differences import Difference
@@ -123,6 +124,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
     return environment.get_template("report.html.j2").render(
         c=c,
         drawn=drawn,
+        budgets=budgets(c),
         created=created,
         title=_title(c),
         css=Markup(css),
