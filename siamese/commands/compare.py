@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from siamese.commands.arguments import Parser
-from siamese.compare import tables
+from siamese.compare import terminal
 from siamese.compare.comparison import Comparison, NothingUsable, Options, compare
 from siamese.compare.metrics import MARGINS
 from siamese.compare.writing import check_heatmap, check_out, default_out, write
@@ -85,7 +85,7 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
 
         found = look() if asked.watch is None else _watch(look, asked.watch, console)
         if asked.watch is None:
-            tables.show(found, console)
+            terminal.show(found, console)
         files = ", ".join(write(found, out, asked.heatmap, sys.argv[1:] if words is None else words))
         console.print(f"\nwritten to {out}: {files}", highlight=False, soft_wrap=True, markup=False)
     except ConfigError as error:
@@ -93,7 +93,7 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
     except RunError as error:
         return _stop(str(error), FAILED)
     except NothingUsable as error:
-        tables.show_left_out(error.left_out, console)
+        terminal.show_left_out(error.left_out, console)
         return _stop(str(error), NOTHING_USABLE)
     except KeyboardInterrupt:
         return 130
@@ -118,9 +118,9 @@ def _watch(look: Callable[[], Comparison], every: float, console: Console) -> Co
         if console.is_terminal:
             console.clear()
         if isinstance(found, Comparison):
-            tables.show(found, console)
+            terminal.show(found, console)
         else:
-            tables.show_left_out(found.left_out, console)
+            terminal.show_left_out(found.left_out, console)
         if quiet >= QUIET_LOOKS:
             if isinstance(found, NothingUsable):
                 raise found

@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from siamese.compare.comparison import Cell, Comparison, Difference
-from siamese.compare.grouping import ABSENT, Group, canonical, order, short_names, short_value
+from siamese.compare.comparison import Comparison
+from siamese.compare.differences import Cell, Difference
+from siamese.compare.figure import Figure, colour, legend
+from siamese.compare.grouping import ABSENT, Group, canonical, order, short_names, value_names
 from siamese.compare.metrics import Metric
-from siamese.compare.statistics import t_intervals
+from siamese.compare.rounding import rounded
+from siamese.compare.statistics import LEAST_SEEDS, t_intervals
 from siamese.compare.svg import HEIGHT, WIDTH, Axes, Drawing, element, short
-from siamese.compare.wording import decimals, number
-from siamese.palette import LINES
+from siamese.compare.wording import number
 from siamese.runs.run import Run
 
 MOST_POINTS = 80  # of a curve
 X_AXES = {"epoch": "epoch", "step": "optimizer steps", "images": "images seen"}
 STRIP = 200.0  # width of an interval's drawing before it is stretched to its column
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawing with its title; ``slug`` names its file."""
-
-    slug: str
-    title: str
-    drawing: Markup
-
-
-def colour(group: Group) -> str:
-    """The classes of a group's colour, and of its dashes where colours come round again."""
-    turn, hue = divmod(group.number, len(LINES))
-    return f"g{hue}" + (f" turn{min(turn, 3)}" if turn else "")
 
 
 # -- intervals in tables -----------------------------------------------------------------------
@@ -137,18 +123,19 @@ def heatmap(c: Comparison, metric: Metric, keys: tuple[str, str]) -> Figure:
     for group in c.groups:
         shared.setdefault((canonical(_setting(group, keys[0])), canonical(_setting(group, keys[1]))), []).append(group)
     lines = max(map(len, shared.values()))
-    means = [cell.mean for g in c.groups if (cell := c.cells.get((g.number, metric.name)))]
+    means = [rounded(cell.mean, cell.decimals) for g in c.groups if (cell := c.cells.get((g.number, metric.name)))]
     low, high = min(means, default=0.0), max(means, default=1.0)
     wide, tall, left, top = 92, 44, 62, 46
     height = tall * lines
     width = max(left + wide * len(columns) + 4, 250)
     d = Drawing(width, top + height * len(rows) + 4, f"{metric.name} by {keys[0]} and {keys[1]}", "heatmap")
     names = short_names(list(keys))
+    row_names, column_names = value_names(keys[0], rows), value_names(keys[1], columns)
     d.text(4, 14, f"{names[keys[0]]} ↓   {names[keys[1]]} →", css="name", anchor="start")
     for j, value in enumerate(columns):
-        d.text(left + wide * (j + 0.5), top - 9, short_value(keys[1], value), css="tick")
+        d.text(left + wide * (j + 0.5), top - 9, column_names[canonical(value)], css="tick")
     for i, row in enumerate(rows):
-        d.text(left - 8, top + height * (i + 0.5) + 4, short_value(keys[0], row), css="tick", anchor="end")
+        d.text(left - 8, top + height * (i + 0.5) + 4, row_names[canonical(row)], css="tick", anchor="end")
         for j, column in enumerate(columns):
             x, y = left + wide * j, top + height * i
             members = shared.get((canonical(row), canonical(column)), [])
@@ -157,22 +144,23 @@ def heatmap(c: Comparison, metric: Metric, keys: tuple[str, str]) -> Figure:
             for place, group in enumerate(members):
                 each = height / len(members)
                 cell = c.cells.get((group.number, metric.name))
-                share = 0.5 if cell is None or high == low else (cell.mean - low) / (high - low)
+                mean = low if cell is None else rounded(cell.mean, cell.decimals)  # equal texts have one colour
+                share = 0.5 if cell is None or high == low else (mean - low) / (high - low)
                 d.open(css="strong" if cell is not None and share > 0.55 else None)
                 d.add("title", group.label)
                 opacity = f"{0.06 + 0.86 * share:.2f}" if cell else "0"
                 d.box(x + 1.5, y + each * place + 1.5, wide - 3, each - 3, "cell", rx=4, fill_opacity=opacity)
                 _cell_texts(d, x + wide / 2, y + each * (place + 0.5), cell, f"{group.letter}  " if lines > 1 else "")
                 d.close()
-    return Figure(f"heatmap_{_slug(metric.name)}", metric.name, d.markup())
+    heading = f"{metric.name}: mean, half of the 95 % interval, n; darker is larger"
+    return Figure(f"heatmap_{_slug(metric.name)}", metric.name, d.markup(), heading)
 
 
 def _cell_texts(d: Drawing, x: float, y: float, cell: Cell | None, tag: str) -> None:
     """Mean, interval and n around a cell's centre."""
-    half = cell.high - cell.mean if cell and cell.high is not None else None
-    places = decimals(half) if half else None
-    d.text(x, y - 2, tag + (number(cell.mean, decimals=places) if cell else "—"), css="value")
-    note = [f"±{number(half, decimals=places)}"] * (half is not None) + [f"n={cell.n if cell else 0}"]
+    d.text(x, y - 2, tag + (number(cell.mean, decimals=cell.decimals) if cell else "—"), css="value")
+    half = [] if cell is None or cell.half is None else [f"±{number(cell.half, decimals=cell.decimals)}"]
+    note = [*half, f"n={cell.n if cell else 0}"]
     d.text(x, y + 13, "  ".join(note), css="note")
 
 
@@ -200,7 +188,7 @@ def curves(c: Comparison, name: str) -> list[Figure]:
             continue
         slug = f"curve_{_slug(name)}_{column}"
         d = Drawing(WIDTH, HEIGHT, f"{name} against {label}")
-        axes = Axes(d, (0.0, max(float(x.max()) for x, _ in every)), _settled_range(every), (label, ""))
+        axes = Axes(d, (0.0, max(float(x.max()) for x, _ in every)), _settled_range(every), (label, ""), whole_x=True)
         axes.clip(slug)
         for group, found in lines.items():
             if not found:
@@ -209,7 +197,7 @@ def curves(c: Comparison, name: str) -> list[Figure]:
             d.add("title", f"{group.letter}: {group.label}")
             common = np.array(sorted(set.intersection(*({*x.tolist()} for x, _ in found))))
             table = np.array([y[np.isin(x, common)] for x, y in found])
-            if len(found) > 1 and len(common) > 1:
+            if len(found) >= LEAST_SEEDS and len(common) > 1:  # that of two is twelve times as wide as they are apart
                 _band(axes, common, table)
             for x, y in found:
                 axes.line(x, y, "thin")
@@ -217,7 +205,7 @@ def curves(c: Comparison, name: str) -> list[Figure]:
                 axes.line(common, table.mean(0), "mean")
             d.close()
         d.close()
-        out.append(Figure(slug, name, d.markup()))
+        out.append(Figure(slug, name, d.markup(), f"{name} against {label}", legend(g for g in lines if lines[g])))
     return out
 
 
@@ -276,12 +264,13 @@ def roc(c: Comparison, part: str) -> tuple[list[Figure], list[Run]]:
             table = np.array([np.interp(grid, fpr, tpr) for fpr, tpr in curves_of])
             d.open(css=f"series {colour(group)}", data_group=group.number)
             d.add("title", f"{group.letter}: {group.label}")
-            if len(table) > 1:
+            if len(table) >= LEAST_SEEDS:
                 _band(axes, grid, table)
             axes.line(grid, table.mean(0), "mean")
             d.close()
         d.close()
-        out.append(Figure(f"roc_{part}_{kind}", f"ROC, {part} images" + ", log scale" * (kind == "log"), d.markup()))
+        title = f"ROC, {part} images" + ", log scale" * (kind == "log")
+        out.append(Figure(f"roc_{part}_{kind}", title, d.markup(), legend=legend(found)))
     return (out if found else []), without
 
 

@@ -10,12 +10,10 @@ import numpy as np
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import Group
 from siamese.errors import RunError
-from siamese.runs.bounds import parse_csv, read_text
-from siamese.runs.read import LARGEST_TABLE
 from siamese.runs.run import Run, relative
+from siamese.runs.tables import read_per_class
 
 MEASURE = "recall_at_1"
-COLUMNS = ("part", "class", "images", MEASURE)
 MOST_CLASSES = 10  # shown of those won, and of those lost
 MOST_GROUPS = 24  # that have such a table
 OfClasses = dict[str, tuple[int, float]]  # images and recall of each class, by its name
@@ -100,34 +98,29 @@ def _mean(runs: Iterable[OfClasses]) -> OfClasses:
 
 def _read(run: Run, part: str, missing: dict[str, None]) -> OfClasses:
     """What ``run`` says of the classes of ``part``; a line in ``missing`` where it says nothing."""
-    path = run.measured / "per_class.csv"
-    if not path.exists():
-        missing[run.name] = None
-        return {}
     try:
-        return _parsed(path.name, read_text(path, LARGEST_TABLE), part)
+        rows = read_per_class(run.measured)
+        if not rows:
+            missing[run.name] = None
+        return _recalls(rows, part)
     except RunError as error:
         missing[f"{run.name} ({relative(error, run.measured)})"] = None
         return {}
 
 
-def _parsed(name: str, text: str, part: str) -> OfClasses:
+def _recalls(rows: list[dict[str, str]], part: str) -> OfClasses:
     """The classes of ``part`` whose recall has a value.
 
     Raises:
-        RunError: for what is no such table.
+        RunError: where the table has no recall, or one that is no share.
     """
+    if rows and MEASURE not in rows[0]:
+        raise RunError(f"per_class.csv: has no column {MEASURE}")
     found: OfClasses = {}
-    for number, row in enumerate(parse_csv(text, name), 2):
-        if lacking := [column for column in COLUMNS if column not in row]:
-            raise RunError(f"{name}: has no column {lacking[0]}; expected {', '.join(COLUMNS)}")
+    for number, row in enumerate(rows, 2):
         if row["part"] != part or not row[MEASURE]:
             continue
-        images, recall = row["images"], row[MEASURE]
-        try:
-            found[row["class"]] = (int(images), float(recall))
-        except ValueError:
-            raise RunError(f"{name}: row {number}: expected numbers, found {images!r:.30} and {recall!r:.30}") from None
+        found[row["class"]] = (int(float(row["images"])), float(row[MEASURE]))
         if not 0 <= found[row["class"]][1] <= 1:
-            raise RunError(f"{name}: row {number}: {MEASURE}: expected a share, found {recall:.30}")
+            raise RunError(f"per_class.csv: row {number}: {MEASURE}: expected a share, found {row[MEASURE]:.30}")
     return found

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from siamese.compare import statistics as st
+from siamese.compare.differences import Cell, Difference, cells_of, compared, settled
 from siamese.compare.evaluations import evaluated
 from siamese.compare.grouping import (
     Group,
-    Unit,
     baselines,
     known_key,
     make_groups,
@@ -57,59 +54,6 @@ class Options:
     baseline: tuple[str, ...] = ()
     margins: Path = MARGINS
     evaluation: str | None = None  # of each run, instead of its own measures
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A metric in a group: one value a seed."""
-
-    values: dict[Unit, float]
-    mean: float
-    low: float | None  # 95 % t interval of the mean, from two seeds on
-    high: float | None
-
-    @property
-    def n(self) -> int:
-        return len(self.values)
-
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """A group against its baseline in one metric, paired by seed; on log_ratio, of logarithms."""
-
-    metric: Metric
-    group: Group
-    baseline: Group
-    units: tuple[Unit, ...]
-    differences: np.ndarray
-    scale: str
-    mean: float | None = None
-    interval: tuple[float, float] | None = None  # 95 %
-    interval_90: tuple[float, float] | None = None  # lies within the margin exactly where p_tost < 0.05
-    bca: tuple[float, float] | None = None
-    p_t: float | None = None
-    p_sign_flip: float | None = None
-    sign_flip_exact: bool = True
-    p_wilcoxon: float | None = None
-    p_tost: float | None = None
-    p_holm: float | None = None
-    p_tost_holm: float | None = None
-    effect: float | None = None
-    family: int = 0  # comparisons that Holm's adjustment is over
-    seeds_needed: int | None = None
-    verdict: st.Verdict | None = None
-    says: str = ""
-
-    @property
-    def n(self) -> int:
-        return len(self.units)
-
-    @property
-    def better(self) -> bool | None:
-        """Whether the mean lies on the good side of the baseline; None where the metric has no direction."""
-        if not self.mean or self.metric.direction not in ("max", "min"):
-            return None
-        return (self.mean > 0) == (self.metric.direction == "max")
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,12 +116,9 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
     metrics = choose_metrics(runs, options.metrics, margins)
     pairs = baselines(groups, [parse_condition(text, keys) for text in options.baseline])
     require_same_images(groups, pairs, metrics)
-    cells = {(g.number, m.name): cell for g in groups for m in metrics if (cell := _cell(g, m.name))}
-    differences = [
-        d
-        for m in metrics
-        for d in _settled([_difference(m, g, pairs[g.number], cells) for g in groups if g.number in pairs])
-    ]
+    cells = {key: cell for m in metrics for key, cell in cells_of(groups, m.name, Run.metric).items()}
+    paired = {g: pairs[g.number] for g in groups if g.number in pairs}
+    differences = [d for m in metrics for d in settled(compared(m, paired, cells))]
     unpaired = [
         f"{g.label}: {len(alone)} without a partner in ({pairs[g.number].label}): "
         + "; ".join(unit_name(u, pair_by) for u in sorted(alone))
@@ -208,79 +149,3 @@ def compare(paths: Sequence[Path], options: Options) -> Comparison:
         warnings,
         bool(unpaired),
     )
-
-
-def _cell(group: Group, metric: str) -> Cell | None:
-    found = {u: [v for run in runs if (v := run.metric(metric)) is not None] for u, runs in group.runs.items()}
-    values = {u: float(np.mean(v)) for u, v in found.items() if v}
-    if not values:
-        return None
-    array = np.array(list(values.values()))
-    low, high = st.t_interval(array) if len(array) > 1 else (None, None)
-    return Cell(values, float(array.mean()), low, high)
-
-
-def _difference(metric: Metric, group: Group, baseline: Group, cells: Mapping[tuple[int, str], Cell]) -> Difference:
-    """Everything about one comparison but what depends on the others."""
-    own, other = cells.get((group.number, metric.name)), cells.get((baseline.number, metric.name))
-    scale = metric.margin.scale if metric.margin else "difference"
-    units = tuple(u for u in own.values if u in other.values) if own and other else ()
-    empty = Difference(metric, group, baseline, units, np.zeros(0), scale)
-    if not own or not other or not units:
-        return replace(empty, says="no verdict: no seed has it on both sides")
-    a, b = (np.array([cell.values[u] for u in units]) for cell in (own, other))
-    if scale == "log_ratio" and min(a.min(), b.min()) <= 0:
-        return replace(empty, says="no verdict: a ratio needs positive values")
-    d = np.log(a / b) if scale == "log_ratio" else a - b
-    out = replace(empty, differences=d, mean=float(d.mean()))
-    if len(d) == 1:
-        return replace(out, says="no verdict: one seed is a description")
-    out = replace(out, interval=st.t_interval(d), interval_90=st.t_interval(d, 1 - 2 * st.ALPHA))
-    bound = metric.margin.bound if metric.margin else None
-    if st.spread(d) == 0:
-        if not np.any(d):  # nothing differs, whatever would be tested
-            return replace(out, p_t=1.0, p_sign_flip=1.0, p_tost=None if bound is None else 0.0)
-        return replace(
-            out, says="no verdict: every seed differs by the same amount, which leaves no spread to test with"
-        )
-    p_flip, exact = st.sign_flip(d)
-    return replace(
-        out,
-        bca=st.bca_interval(d),
-        p_t=st.paired_t(d),
-        p_sign_flip=p_flip,
-        sign_flip_exact=exact,
-        p_wilcoxon=st.wilcoxon(d),
-        p_tost=None if bound is None else st.tost(d, bound),
-        effect=st.hedges_gz(d) if len(d) > 2 else None,
-    )
-
-
-def _settled(raw: Sequence[Difference]) -> list[Difference]:
-    """The verdicts on one metric: Holm over its comparisons, for the differences and for the equivalences."""
-    p_t = {i: d.p_t for i, d in enumerate(raw) if d.p_t is not None}
-    p_tost = {i: d.p_tost for i, d in enumerate(raw) if d.p_tost is not None}
-    different = dict(zip(p_t, st.holm(list(p_t.values())), strict=True))
-    within = dict(zip(p_tost, st.holm(list(p_tost.values())), strict=True))
-    out = list(raw)
-    for i, adjusted in different.items():
-        d, found = raw[i], st.verdict(adjusted, within.get(i))
-        needed, says = None, str(found)
-        if found is st.Verdict.INCONCLUSIVE and d.metric.margin is None:
-            says = f"{found} (no margin declared)"
-        elif found is st.Verdict.INCONCLUSIVE and d.metric.margin:
-            needed = st.seeds_needed(d.metric.margin.bound, st.spread(d.differences), st.ALPHA / len(p_t))
-            needed = needed and max(needed, d.n + 1)
-            says = f"{found} (about {needed} seeds needed)" if needed else f"{found} (over 10,000 seeds needed)"
-        elif not np.any(d.differences):
-            says = f"{found} (the same value in every seed)"
-        out[i] = replace(
-            d,
-            p_holm=adjusted,
-            p_tost_holm=within.get(i),
-            family=len(p_t),
-            verdict=found,
-            seeds_needed=needed,
-            says=says,
-        )
-    return out

@@ -138,13 +138,14 @@ def make_groups(runs: Sequence[Run], keys: Sequence[str], pair_by: Sequence[str]
     table = [{k: first.get(k, ABSENT) for k in keys} for first in firsts]
     short = short_names(keys)
     named = telling_keys(table)
+    names = {k: value_names(k, [settings[k] for settings in table]) for k in named}
     groups = []
     for number, (own, settings) in enumerate(zip(ordered, table, strict=True)):
         by_unit: dict[Unit, list[Run]] = {}
         for run in sorted(own, key=lambda r: [order(json.loads(u)) for u in unit(r, pair_by)]):
             by_unit.setdefault(unit(run, pair_by), []).append(run)
         batches = {settings_of(run)["effective_batch"] for run in own}
-        label = ", ".join(f"{short[k]}={short_value(k, settings[k])}" for k in named) or "all runs"
+        label = ", ".join(f"{short[k]}={names[k][canonical(settings[k])]}" for k in named) or "all runs"
         groups.append(Group(number, settings, label, by_unit, batches.pop() if len(batches) == 1 else None))
     return groups
 
@@ -160,7 +161,7 @@ def telling_keys(table: Sequence[Mapping[str, Any]]) -> list[str]:
     def kinds(names: Sequence[str]) -> int:
         return len({tuple(canonical(settings[k]) for k in names) for settings in table})
 
-    while len(chosen) < MOST_NAMED and kinds(chosen) < len(table):
+    while kinds(chosen) < len(table):  # more than a few where a few do not tell all groups apart
         chosen.append(max((k for k in keys if k not in chosen), key=lambda k: kinds([*chosen, k])))
     return [k for k in keys if k in chosen]
 
@@ -223,7 +224,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}"
+        return repr(value)  # 1.0 of limit_train_batches is all batches, and 1 is one
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(shown, value)) + "]"
     return str(value)
@@ -232,6 +233,16 @@ def shown(value: Any) -> str:
 def short_value(key: str, value: Any) -> str:
     """A value in a table: of a dotted path to build, the last part."""
     return shown(value).rpartition(".")[2] if key.endswith("._target_") else shown(value)
+
+
+def value_names(key: str, values: Iterable[Any]) -> dict[str, str]:
+    """The name of each of ``values`` by its canonical text: short, or whole where two would have one name."""
+    distinct = {canonical(v): v for v in values}
+    for name in (short_value, lambda _, value: shown(value), lambda _, value: canonical(value)):
+        found = {text: name(key, value) for text, value in distinct.items()}
+        if len(set(found.values())) == len(found):
+            break
+    return found
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

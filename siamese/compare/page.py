@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +14,16 @@ import jinja2
 from markupsafe import Markup
 
 from siamese.compare import charts, pictures, tables, wording
-from siamese.compare.charts import Figure
+from siamese.compare.budgets import budgets
 from siamese.compare.classes import Changes, class_changes
-from siamese.compare.comparison import Comparison, Difference
-from siamese.compare.grouping import ABSENT, Group, canonical, short_names, short_value, shown
+from siamese.compare.comparison import Comparison
+from siamese.compare.differences import Difference
+from siamese.compare.figure import Figure, colour
+from siamese.compare.forest import forests
+from siamese.compare.grouping import ABSENT, Group, canonical, short_names, shown, value_names
 from siamese.compare.settings import settings_of
 from siamese.compare.statistics import Verdict
-from siamese.compare.theme import TEMPLATES, drawing_css, page_css
-from siamese.palette import LIGHT
+from siamese.compare.theme import TEMPLATES, page_css
 from siamese.runs.run import Run
 
 LARGEST = 5 * 2**20  # bytes of the page
@@ -39,6 +40,7 @@ TONES = {
 class Drawn:
     """Everything drawn for one page; ``note`` says what was left out for its size."""
 
+    forests: list[Figure]
     heatmaps: list[Figure]
     curves: list[tuple[str, list[Figure]]]
     roc: list[Figure]
@@ -58,7 +60,7 @@ class Drawn:
         """All drawings that are files of their own."""
         curve_panels = [figure for _, panels in self.curves for figure in panels]
         own = [*self.matrices.own.values(), *self.matrices.less_baseline.values()]
-        return [*self.heatmaps, *curve_panels, *self.roc, *own, *self.projections]
+        return [*self.forests, *self.heatmaps, *curve_panels, *self.roc, *own, *self.projections]
 
 
 def draw(c: Comparison, heatmap: Sequence[str]) -> Drawn:
@@ -70,6 +72,7 @@ def draw(c: Comparison, heatmap: Sequence[str]) -> Drawn:
     queries, queries_missing = pictures.galleries(c, part)
     changes, changes_missing = class_changes(c)
     return Drawn(
+        forests(c),
         [charts.heatmap(c, m, keys) for m in c.metrics] if keys else [],
         [(name, panels) for name in charts.curve_names(c) if (panels := charts.curves(c, name))],
         roc,
@@ -106,18 +109,6 @@ def render(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -> s
     return page
 
 
-def standalone(figure: Figure) -> str:
-    """A drawing as a file of its own, in the light theme."""
-    css = re.sub(r"\s+", " ", drawing_css())
-    head, _, rest = str(figure.drawing).partition(">")
-    title = str(Markup.escape(figure.title))
-    background = f'<rect width="100%" height="100%" fill="{LIGHT}"/>'
-    root = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n{root}><title>{title}</title><style>{css}</style>{background}{rest}\n'
-    )
-
-
 def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -126,13 +117,14 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=wording.number, signed=partial(wording.number, sign=True), p=wording.p_value)
+    environment.filters.update(number=wording.alone, signed=partial(wording.number, sign=True), p=wording.p_value)
     environment.filters.update(shown=shown, difference=wording.difference_text)
     css, script = page_css(), (TEMPLATES / "report.js").read_text(encoding="utf-8")
     extents = {m.name: charts.difference_extent([d for d in c.differences if d.metric is m]) for m in c.metrics}
     return environment.get_template("report.html.j2").render(
         c=c,
         drawn=drawn,
+        budgets=budgets(c),
         created=created,
         title=_title(c),
         css=Markup(css),
@@ -152,8 +144,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         cell_text=lambda g, m: wording.mean_and_interval(c.cells.get((g.number, m.name)), len(g.runs)),
         effect_text=wording.effect_text,
         margin_text=wording.margin_text,
-        colour=charts.colour,
-        apart=_apart,
+        colour=colour,
         baselines={d.baseline.number for d in c.differences},
         config_rows=_config_rows(c),
         run_table=_run_table(c),
@@ -192,22 +183,13 @@ def _config_rows(c: Comparison) -> list[tuple[str, list[str]]]:
     its values in the group."""
     rows = []
     for key in dict.fromkeys([*c.keys, *c.varying]):
+        names = value_names(key, [settings_of(r).get(key, ABSENT) for r in c.runs])
         cells = []
         for group in c.groups:
-            values = {
-                canonical(v): short_value(key, v) for r in group.members for v in [settings_of(r).get(key, ABSENT)]
-            }
-            cells.append(", ".join(sorted(values.values())))
+            values = dict.fromkeys(names[canonical(settings_of(r).get(key, ABSENT))] for r in group.members)
+            cells.append(", ".join(sorted(values)))
         rows.append((key, cells))
     return rows
-
-
-def _apart(d: Difference) -> str:
-    """The settings of the baseline that are not the group's."""
-    short = short_names(list(d.group.settings))
-    other = {k: v for k, v in d.baseline.settings.items() if canonical(v) != canonical(d.group.settings[k])}
-    named = [f"{short[k]}={short_value(k, v)}" for k, v in other.items()]
-    return ", ".join(named[:4]) + (f" and {len(named) - 4} more" if len(named) > 4 else "")
 
 
 def _run_table(c: Comparison) -> dict[str, Any]:

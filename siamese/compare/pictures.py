@@ -16,8 +16,8 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from siamese.compare.charts import Figure
 from siamese.compare.comparison import Comparison
+from siamese.compare.figure import Figure
 from siamese.compare.grouping import Group
 from siamese.compare.svg import WIDTH, Axes, Drawing, short
 from siamese.evaluation.projection import LEAST, ellipse, fit_projection
@@ -109,7 +109,12 @@ def matrices(c: Comparison, part: str) -> Matrices:
     less = {g: means[g] - means[b] for g, b in pairs.items() if g in means and b in means}
     most = max((float(np.nanmax(np.abs(m))) for m in less.values()), default=1.0) or 1.0
     own_figures = {
-        g.number: Figure(f"distances_{g.letter}", f"{g.letter}", _matrix(m, names, low, high, f"{g.letter}: {g.label}"))
+        g.number: Figure(
+            f"distances_{g.letter}",
+            f"{g.letter}",
+            _matrix(m, names, low, high, f"{g.letter}: {g.label}"),
+            f"Class distances of {part} images, {g.letter}: {g.label}",
+        )
         for g, m in means.items()
     }
     less_figures = {
@@ -117,6 +122,8 @@ def matrices(c: Comparison, part: str) -> Matrices:
             f"distances_{g.letter}_less_{pairs[g].letter}",
             f"{g.letter} − {pairs[g].letter}",
             _matrix(m, names, -most, most, f"{g.letter} − {pairs[g].letter}"),
+            f"Class distances of {part} images, {g.letter}: {g.label} − {pairs[g].letter}: {pairs[g].label}; "
+            "blue where larger, orange where smaller",
         )
         for g, m in less.items()
     }
@@ -201,7 +208,9 @@ def projections(c: Comparison, part: str) -> tuple[list[Figure], list[str], list
             axes.dots(own[::step], "dots")
             d.add("path", d=axes.path(*ellipse(own, COVERAGE).outline(CORNERS).T) + "Z", css="ellipse")
             d.close()
-        out.append(Figure(f"projection_{group.letter}", f"{group.letter}: {group.label}", d.markup()))
+        classes = tuple((f"c{place % len(CLASSES)}", names[k]) for place, k in enumerate(drawn))
+        title = f"{group.letter}: {group.label}"
+        out.append(Figure(f"projection_{group.letter}", title, d.markup(), f"Projection, {title}", classes))
     return out, [names[k] for k in drawn], missing
 
 

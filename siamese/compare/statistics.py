@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 from scipy import special, stats
@@ -25,6 +26,7 @@ DRAWN = 99_999  # sign flips drawn above that
 BOOTSTRAP_FROM = 10  # BCa intervals from fewer seeds cover too little
 RESAMPLES = 9_999
 MOST_SEEDS = 10_000
+LEAST_SEEDS = 3  # for a verdict: two differences hardly tell how much they vary
 
 
 class Verdict(StrEnum):
@@ -76,26 +78,44 @@ def paired_t(differences: np.ndarray) -> float:
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
-def sign_flip(differences: np.ndarray) -> tuple[float, bool]:
-    """Two-sided p of the mean under all sign flips of ``differences`` (Fisher 1935, §21), and whether
-    it is exact.
+def sign_flip(differences: np.ndarray, one_sided: bool = False) -> tuple[float, bool]:
+    """p of the mean under all sign flips of ``differences`` (Fisher 1935, §21), and whether it is exact.
 
-    Exact means that all 2^n flips are taken (n ≤ 16): the share of them whose mean is at least as far from zero.
-    Above, 99,999 flips are drawn from seed 0 and p = (hits + 1)/(draws + 1) (Phipson and Smyth 2010, eq. 2).
+    Exact means that all 2^n flips are taken (n ≤ 16): the share of them whose mean is at least as far from zero, or
+    where ``one_sided``, at least as large. Above, 99,999 flips are drawn from seed 0 and p = (hits + 1)/(draws + 1)
+    (Phipson and Smyth 2010, eq. 2). What is flipped is assumed to be symmetric, not normal.
 
     Not by scipy's ``permutation_test``, whose tolerance for ties is relative to the observed sum, so that it misses
     those of a sum near zero, and which takes fifty times as long for 2^16 flips.
+
+    Raises:
+        ValueError: for no differences, none but zeros (which no flip changes), and what is no finite number.
     """
-    d = np.asarray(differences, dtype=np.float64)
-    n = len(d)
-    exact = n <= ENUMERATED
-    if exact:
-        flips = 1.0 - 2.0 * ((np.arange(2 ** max(n - 1, 0))[:, None] >> np.arange(n)) & 1)  # the other half mirrors
-    else:
-        flips = np.random.default_rng(0).choice([-1.0, 1.0], size=(DRAWN, n))
-    observed = abs(d.sum())
-    hits = int(np.count_nonzero(np.abs(flips @ d) >= observed - 1e-12 * np.abs(d).sum()))
-    return (hits / len(flips), True) if exact else ((hits + 1) / (DRAWN + 1), False)
+    d = _finite(differences)
+    if not np.any(d):
+        raise ValueError("every difference is zero" if len(d) else "expected differences, found none")
+    exact = len(d) <= ENUMERATED
+    sums = _flips(len(d)) @ d
+    sums = np.concatenate([sums, -sums]) if exact else sums
+    observed, rounding = d.sum(), 1e-12 * np.abs(d).sum()
+    as_far = sums >= observed - rounding if one_sided else np.abs(sums) >= abs(observed) - rounding
+    hits = int(np.count_nonzero(as_far))
+    return (hits / len(sums), True) if exact else ((hits + 1) / (DRAWN + 1), False)
+
+
+@lru_cache(maxsize=4)
+def _flips(n: int) -> np.ndarray:
+    """Signs [flips, n]: half of all 2^n, which the other half mirrors, or those that are drawn."""
+    if n <= ENUMERATED:
+        return 1.0 - 2.0 * ((np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1)
+    return np.random.default_rng(0).choice([-1.0, 1.0], size=(DRAWN, n))
+
+
+def sign_flip_reaches(n: int, family: int, one_sided: bool = False, alpha: float = ALPHA) -> bool:
+    """Whether ``n`` sign flips can be below ``alpha`` at all after Holm's adjustment over ``family`` comparisons: the
+    least p of all flips is 2/2^n, or half of it where ``one_sided``."""
+    least = (1 if one_sided else 2) / 2**n if n <= ENUMERATED else 1 / (DRAWN + 1)
+    return family * least < alpha
 
 
 def wilcoxon(differences: np.ndarray) -> float | None:
@@ -126,8 +146,15 @@ def bca_interval(differences: np.ndarray, confidence: float = 1 - ALPHA) -> tupl
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Step-down adjusted p values (Holm 1979): the i-th smallest times (m − i), made monotone, at most 1."""
+    """Step-down adjusted p values (Holm 1979): the i-th smallest times (m − i), made monotone, at most 1.
+
+    Raises:
+        ValueError: for what is no p value: NaN, or outside 0 to 1.
+    """
     m = len(p_values)
+    for p in p_values:
+        if not 0 <= p <= 1:  # NaN is not
+            raise ValueError(f"expected p values from 0 to 1, found {p}")
     adjusted, highest = [0.0] * m, 0.0
     for rank, i in enumerate(sorted(range(m), key=lambda i: p_values[i])):
         highest = max(highest, min(1.0, (m - rank) * p_values[i]))
@@ -146,6 +173,15 @@ def tost(differences: np.ndarray, margin: float) -> float:
     below = stats.ttest_1samp(differences, margin, alternative="less").pvalue
     above = stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
     return float(max(below, above))
+
+
+def tost_flip(differences: np.ndarray, margin: float) -> float:
+    """p of the two one-sided sign-flip tests that the mean lies within ±``margin``: the larger of both.
+
+    Raises:
+        ValueError: for no differences, and those that all equal the margin, on either side.
+    """
+    return max(sign_flip(margin - differences, one_sided=True)[0], sign_flip(margin + differences, one_sided=True)[0])
 
 
 def hedges_gz(differences: np.ndarray) -> float:
@@ -190,14 +226,20 @@ def seeds_needed(margin: float, deviation: float, alpha: float = ALPHA, power: f
     """The fewest paired seeds that would settle a comparison with probability ``power``: that detect a true
     difference as large as ``margin``, and that show a true difference of zero to be within it.
 
-    None above 10,000. The observed difference does not enter: power at the effect that was just observed only
-    restates p (Hoenig and Heisey 2001).
+    None above 10,000; at least three, the least of any verdict. The observed difference does not enter: power at the
+    effect that was just observed only restates p (Hoenig and Heisey 2001).
+
+    Raises:
+        ValueError: for a margin, deviation, alpha or power that is not above zero and finite.
     """
+    for name, value in {"margin": margin, "deviation": deviation, "alpha": alpha, "power": power}.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"expected a {name} above 0, found {value}")
 
     def enough(n: int, reached: Callable[[int, float, float, float], float]) -> bool:
         return reached(n, margin, deviation, alpha) >= power
 
-    most = 2
+    most = LEAST_SEEDS
     for reached in (power_to_detect, power_to_equate):
         low, high = 1, most
         while not enough(high, reached):
@@ -227,6 +269,13 @@ def _at_least_two(values: np.ndarray) -> int:
     if len(values) < 2:
         raise ValueError(f"expected at least two values, found {len(values)}")
     return len(values)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    found = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError(f"expected finite numbers, found {found[~np.isfinite(found)][0]}")
+    return found
 
 
 def _varying(values: np.ndarray) -> float:

@@ -64,9 +64,10 @@ class Axes:
         y: tuple[float, float],
         labels: tuple[str, str] = ("", ""),
         log_x: bool = False,
+        whole_x: bool = False,
         margins: tuple[int, int, int, int] = MARGINS,
     ) -> None:
-        self.drawing, self.log_x = drawing, log_x
+        self.drawing, self.log_x, self.whole_x = drawing, log_x, whole_x
         top, right, bottom, left = margins
         self.left, self.right = left, float(drawing.width) - right
         self.top, self.bottom = top, float(drawing.height) - bottom
@@ -89,7 +90,7 @@ class Axes:
         if self.log_x:
             x_ticks = [10.0**e for e in range(math.ceil(self.x_range[0]), math.floor(self.x_range[1]) + 1)]
         else:
-            x_ticks = ticks(*self.x_range, 5)
+            x_ticks = ticks(*self.x_range, 5, self.whole_x)
         y_ticks = ticks(*self.y_range, 5)
         for value in y_ticks:
             d.add("path", d=f"M{short(self.left)} {short(self.y(value))}H{short(self.right)}", css="grid")
@@ -147,11 +148,13 @@ def short(value: Number) -> str:
     return text.removesuffix(".0") if text != "-0.0" else "0"
 
 
-def ticks(low: float, high: float, count: int) -> list[float]:
-    """About ``count`` (from 3) round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
+def ticks(low: float, high: float, count: int, whole: bool = False) -> list[float]:
+    """About ``count`` (from 3) round numbers (1, 2 or 5 times a power of ten apart) within [low, high], at least 1
+    apart where ``whole``."""
     raw = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    step = max(step, 1.0) if whole else step
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 

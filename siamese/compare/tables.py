@@ -1,4 +1,4 @@
-"""A comparison as tables: on the terminal, and as CSV, Markdown and LaTeX."""
+"""A comparison as tables: CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,126 +8,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from rich import box, markup
-from rich.console import Console
-from rich.table import Table
-
 from siamese.compare.comparison import Comparison
-from siamese.compare.grouping import short_names, short_value, shown
+from siamese.compare.grouping import shown
 from siamese.compare.metrics import run_measures
 from siamese.compare.settings import settings_of
-from siamese.compare.statistics import Verdict
 from siamese.compare.wording import (
-    counted,
-    counted_runs,
     difference_text,
     margin_text,
     mean_and_interval,
     method,
     p_value,
 )
-from siamese.runs.run import LeftOut
-
-COLOURS = {
-    Verdict.DIFFERENT: "bold magenta",
-    Verdict.EQUIVALENT: "bold green",
-    Verdict.NEGLIGIBLE: "cyan",
-    Verdict.INCONCLUSIVE: "yellow",
-}
-LISTED = 12  # left-out runs and warnings that the terminal names one by one
-
-
-def safe(text: str) -> str:
-    """Text from a run directory for the terminal: no markup, no control codes."""
-    return markup.escape("".join(ch if ch.isprintable() else "�" for ch in text))
-
-
-# -- terminal ----------------------------------------------------------------------------------
-
-
-def show(c: Comparison, console: Console) -> None:
-    """Print the whole comparison."""
-    say = console.print
-    say(f"[bold]{safe(counted(c))}[/bold]", highlight=False)
-    if c.varying:
-        hidden = len(c.keys) - len(c.named)
-        more = f" ({hidden} of them not shown below: the others tell the groups apart)" if hidden else ""
-        say(f"vary: {safe(', '.join(c.varying))}{more}", highlight=False, soft_wrap=True)
-    say(f"constant: {len(c.constant)} keys (hidden; in report.json)", highlight=False)
-    show_left_out(c.left_out, console)
-    for line in c.warnings[:LISTED]:
-        say(f"[yellow]warning:[/yellow] {safe(line)}", highlight=False, soft_wrap=True)
-    if len(c.warnings) > LISTED:
-        say(f"[yellow]and {len(c.warnings) - LISTED} more warnings[/yellow] in report.json")
-    say(_groups_table(c))
-    if c.differences:
-        say(_differences_table(c))
-        say(f"[dim]{safe(method(c))}[/dim]", highlight=False)
-    elif len(c.groups) == 1:
-        say("one group: nothing to compare it with")
-
-
-def show_left_out(left_out: Sequence[LeftOut], console: Console) -> None:
-    """Which directories take no part, and why; many alike as a count."""
-    if not left_out:
-        return
-    console.print(f"left out: {counted_runs(len(left_out))}", highlight=False)
-    for run in left_out[:LISTED]:
-        line = f"  {safe(run.path.name)}: {safe(run.reason)}"
-        console.print(line, highlight=False, soft_wrap=True)
-    if len(left_out) > LISTED:
-        states: dict[str, int] = {}
-        for run in left_out[LISTED:]:
-            states[run.state] = states.get(run.state, 0) + 1
-        console.print("  and " + ", ".join(f"{n} {safe(state)}" for state, n in states.items()), highlight=False)
-
-
-def _groups_table(c: Comparison) -> Table:
-    table = Table(title="groups: mean ± half of the 95 % t interval", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    short, named = short_names(c.keys), c.named
-    for key in named:
-        table.add_column(safe(short[key].replace("_", " ")), justify="right")
-    for name in ("effective batch", "n"):
-        table.add_column(name, justify="right")
-    for metric in c.metrics:
-        table.add_column(safe(metric.name) + " †" * metric.batch_dependent, justify="right")
-    for group in c.groups:
-        settings = (safe(short_value(k, group.settings[k])) for k in named)
-        size = len(group.runs)
-        cells = (mean_and_interval(c.cells.get((group.number, m.name)), size) for m in c.metrics)
-        table.add_row(
-            f"[bold]{group.letter}[/bold]", *settings, shown(group.effective_batch or "mixed"), str(size), *cells
-        )
-    if any(m.batch_dependent for m in c.metrics):
-        table.caption = "† depends on the batch it is measured on"
-    return table
-
-
-def _differences_table(c: Comparison) -> Table:
-    table = Table(title="differences to the baseline, paired", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for name in ("n", "difference [95 %]", "p (Holm)", "margin"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
-    before = None
-    for d in c.differences:
-        if d.metric is not before:
-            table.add_row(f"[bold]{safe(d.metric.name)}[/bold]", *[""] * 3, margin_text(d.metric), "")
-            before = d.metric
-        style = COLOURS[d.verdict] if d.verdict else "dim"
-        table.add_row(
-            f"{d.group.letter} against {d.baseline.letter}",
-            str(d.n),
-            difference_text(d),
-            p_value(d.p_holm),
-            "",
-            f"[{style}]{safe(d.says)}[/{style}]",
-        )
-    return table
-
-
-# -- files -------------------------------------------------------------------------------------
 
 
 def runs_rows(c: Comparison) -> Iterator[dict[str, Any]]:
@@ -188,17 +79,19 @@ def tests_rows(c: Comparison) -> Iterator[dict[str, Any]]:
             "low_95_bca": low_bca,
             "high_95_bca": high_bca,
             "p_t": d.p_t,
-            "p_t_holm": d.p_holm,
-            "family": d.family,
             "p_sign_flip": d.p_sign_flip,
             "sign_flip": None if d.p_sign_flip is None else "exact" if d.sign_flip_exact else "drawn",
+            "p_holm": d.p_holm,
+            "family": d.family,
             "p_wilcoxon": d.p_wilcoxon,
             "hedges_gz": d.effect,
             "margin": d.metric.margin.size if d.metric.margin else None,
             "p_tost": d.p_tost,
+            "p_tost_flip": d.p_tost_flip,
             "p_tost_holm": d.p_tost_holm,
             "seeds_needed": d.seeds_needed,
             "verdict": str(d.verdict) if d.verdict else None,
+            "decided_by": d.decided_by,
             "says": d.says,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from siamese.palette import CLASSES, DARK, LESS, LIGHT, LINES, MORE, SAME, readable
@@ -13,7 +14,7 @@ HUES = {f"g{i}": colour for i, colour in enumerate(LINES)} | {f"c{i}": colour fo
 
 
 def drawing_css() -> str:
-    """What a drawing needs to stand alone, in the light theme."""
+    """What a drawing needs, in the light theme."""
     hues = "\n".join(f".{name} {{ --hue: var(--{name}); }}" for name in HUES)
     return f":root {{ {_variables(LIGHT)} }}\n{hues}\n{_source('figures.css')}"
 
@@ -28,11 +29,21 @@ def page_css() -> str:
     )
 
 
+def light_colours() -> dict[str, str]:
+    """Every colour of the light theme by the name of its variable."""
+    plain = re.findall(r"--(\w+):\s*(#\w+)", _source("figures.css"))
+    return dict(plain) | _colours(LIGHT)
+
+
 def _variables(ground: str) -> str:
+    return " ".join(f"--{name}: {colour};" for name, colour in _colours(ground).items())
+
+
+def _colours(ground: str) -> dict[str, str]:
     colours = {"card": ground}
     colours |= {name: readable(colour, ground, TEXT) for name, colour in TONES.items()}
     colours |= {name: readable(colour, ground) for name, colour in HUES.items()}
-    return " ".join(f"--{name}: {colour};" for name, colour in colours.items())
+    return colours
 
 
 def _source(name: str) -> str:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import math
 
-from siamese.compare.comparison import Cell, Comparison, Difference
+from siamese.compare.comparison import Comparison
+from siamese.compare.differences import Cell, Difference
 from siamese.compare.metrics import Metric
-from siamese.compare.statistics import ALPHA
+from siamese.compare.rounding import USUAL, shared_decimals
+from siamese.compare.statistics import ALPHA, LEAST_SEEDS
 
 
-def number(value: float | None, sign: bool = False, decimals: int | None = None) -> str:
-    """Four decimals, or four digits where that says little, or as many decimals as asked; a true minus."""
+def number(value: float | None, sign: bool = False, decimals: int | None = USUAL) -> str:
+    """As many decimals as asked, four digits and an exponent where that is None; a true minus."""
     if value is None:
         return ""
-    size = abs(value)
-    if decimals is not None:
-        text = f"{value:.{decimals}f}"
-    else:
-        text = f"{value:.4f}" if size == 0 or 1e-3 <= size < 100 else f"{value:.4g}"
+    text = f"{value:.3e}" if decimals is None else f"{value:.{decimals}f}"
     if sign and not text.startswith("-"):
         text = f"+{text}"
     return text.replace("-", "−")
 
 
-def decimals(half_width: float) -> int | None:
-    """Decimals that show two digits of an uncertainty; None where it is zero or beyond six decimals."""
-    if not half_width or not math.isfinite(half_width):
-        return None
-    places = 1 - math.floor(math.log10(half_width))
-    return max(0, places) if places <= 6 else None
+def alone(value: float | None) -> str:
+    """A number that stands by itself: four decimals, or four digits where that says little."""
+    return "" if value is None else number(value, decimals=shared_decimals([value], []))
 
 
 def p_value(p: float | None) -> str:
@@ -40,11 +35,8 @@ def mean_and_interval(cell: Cell | None, size: int | None = None) -> str:
     if cell is None:
         return "—"
     n = "" if cell.n == size else f" (n={cell.n})"
-    if cell.high is None:
-        return f"{number(cell.mean)}{n}"
-    half = cell.high - cell.mean
-    places = decimals(half)
-    return f"{number(cell.mean, decimals=places)} ±{number(half, decimals=places)}{n}"
+    half = "" if cell.half is None else f" ±{number(cell.half, decimals=cell.decimals)}"
+    return f"{number(cell.mean, decimals=cell.decimals)}{half}{n}"
 
 
 def effect_text(d: Difference, value: float | None) -> str:
@@ -53,7 +45,7 @@ def effect_text(d: Difference, value: float | None) -> str:
         return ""
     if d.scale == "log_ratio":
         return f"×{math.exp(value):.3f}" if value < 30 else f"×e^{value:.0f}"
-    return number(value, sign=True, decimals=decimals((d.interval[1] - d.interval[0]) / 2) if d.interval else None)
+    return number(value, sign=True, decimals=d.decimals)
 
 
 def difference_text(d: Difference) -> str:
@@ -84,13 +76,19 @@ def method(c: Comparison) -> str:
     """What the verdicts mean, in one paragraph."""
     family = max((d.family for d in c.differences), default=0)
     if not family:
-        return "No verdict: that takes two seeds at least, the same ones in a group and its baseline."
+        return (
+            f"No verdict: that takes {LEAST_SEEDS} seeds at least, the same ones in a group and its baseline, whose "
+            "differences vary."
+        )
     return (
         f"Differences are paired by {' and '.join(c.options.pair_by)}, the unit of replication. "
         f"Each metric is a family of its own ({family} comparison{'s' * (family != 1)}), p adjusted by Holm. "
-        f"DIFFERENT: paired t, p < {ALPHA}. EQUIVALENT: two one-sided t tests within the margin, p < {ALPHA}. "
-        "DIFFERENT BUT NEGLIGIBLE: both. INCONCLUSIVE: neither; with the seeds named, a difference as large as the "
-        "margin or none at all would be told with 80 % power. Intervals are 95 % t intervals, not adjusted."
+        f"DIFFERENT: paired t test, p < {ALPHA}. EQUIVALENT: two one-sided t tests within the margin, p < {ALPHA}. "
+        "DIFFERENT BUT NEGLIGIBLE: both. INCONCLUSIVE: neither. "
+        f"The sign-flip test has to agree wherever that many seeds let it reach {ALPHA}; elsewhere the t test decides "
+        "alone, and is then wrong more often of skewed differences. With the seeds that a line names, a "
+        "difference as large as the margin or none at all would be told with 80 % power. "
+        "Intervals are 95 % t intervals, not adjusted."
     )
 
 

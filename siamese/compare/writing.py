@@ -11,11 +11,12 @@ from typing import Any
 from siamese.compare import page, tables, wording
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import shown
+from siamese.compare.standalone import standalone
 from siamese.errors import ConfigError, nearest
 from siamese.runs.files import atomic, write_json
 from siamese.runs.find import MARKS
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 
 def default_out(first: Path) -> Path:
@@ -69,7 +70,7 @@ def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]
             file.write(text.encode("utf-8", "replace"))
     write_json(out / "report.json", as_json(c, words, created))
     drawn = page.draw(c, heatmap)
-    figures = {f"{figure.slug}.svg": page.standalone(figure) for figure in drawn.figures()}
+    figures = {f"{figure.slug}.svg": standalone(figure) for figure in drawn.figures()}
     texts = {f"figures/{name}": text for name, text in figures.items()}
     for name, text in (texts | {"report.html": page.render(c, drawn, words, created)}).items():
         with atomic(out / name) as file:

@@ -13,6 +13,7 @@ from support.synthetic_runs import CLASSES, arrays_of, write_run
 
 from siamese.compare import charts, page, pictures
 from siamese.compare.comparison import Options, compare
+from siamese.compare.standalone import standalone
 from siamese.compare.svg import HEIGHT, WIDTH, Axes, Drawing, tick_texts, ticks
 
 BATCH, KOLEO = "data.batch_size", "loss.koleo_weight"
@@ -252,7 +253,18 @@ def test_a_figure_stands_alone_as_a_file(tmp_path):
 
     found = two_groups(tmp_path)
     drawn = page.draw(found, (KOLEO, "effective_batch"))
+    assert drawn.figures()
     for figure in drawn.figures():
-        root = ElementTree.fromstring(page.standalone(figure))
+        root = ElementTree.fromstring(standalone(figure))
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert root[0].text == figure.title
+        assert root[0].text == (figure.heading or figure.title)
+        text = ElementTree.tostring(root, encoding="unicode")
+        assert not re.search(r"var\(|<style|class=", text)
+        for element in root.iter("{http://www.w3.org/2000/svg}text"):
+            assert re.fullmatch("#[0-9a-f]{6}", element.get("fill"))
+        for element in root.iter("{http://www.w3.org/2000/svg}path"):
+            assert {"fill", "stroke"} & element.keys()
+        shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert all(label.split()[0] in " ".join(filter(None, shown)) for _, label in figure.legend)
+        bottom = float(root.get("height"))
+        assert all(float(t.get("y")) < bottom for t in root.findall("{http://www.w3.org/2000/svg}text"))

@@ -124,7 +124,7 @@ def test_evaluations_of_different_images_are_refused(tmp_path: Path, capsys: pyt
         evaluation(write_run(tmp_path / f"b{seed}", {KOLEO: 0.1, "seed": seed}), 0.5, more)
     line = refused(capsys, tmp_path, "--evaluation", NAME)
     assert "(koleo_weight=0.1) 55 images of 4 classes of image_folder /others" in line
-    assert "(koleo_weight=0) 40 images of 4 classes of image_folder /photos (and 1 more pairs)" in line
+    assert "(koleo_weight=0.0) 40 images of 4 classes of image_folder /photos (and 1 more pairs)" in line
     about = tmp_path / "b0" / "evaluations" / NAME / "evaluation.json"
     for seed in (0, 1):
         about = tmp_path / f"b{seed}" / "evaluations" / NAME / "evaluation.json"
@@ -276,7 +276,7 @@ def test_equal_changes_go_by_images_and_the_page_names_them(tmp_path: Path) -> N
     ("text", "expected"),
     [
         ("part,class\ntest,a\n", "per_class.csv: has no column images"),
-        ("part,class,images,recall_at_1\ntest,a,1,much\n", "per_class.csv: row 2: expected numbers"),
+        ("part,class,images,recall_at_1\ntest,a,1,much\n", "per_class.csv: row 2: recall_at_1: expected a number"),
         ("part,class,images,recall_at_1\ntest,a,1,7\n", "per_class.csv: row 2: recall_at_1: expected a share"),
     ],
 )

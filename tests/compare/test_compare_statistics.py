@@ -53,7 +53,7 @@ def test_fishers_sign_flips_of_darwins_maize():
     assert st.paired_t(MAIZE) == pytest.approx(0.0497, abs=5e-5)  # and t = 2.148, just under 5 %
 
 
-@given(lists)
+@given(lists.filter(np.any))
 @settings(max_examples=40, deadline=None)
 def test_sign_flips_against_enumeration(d):
     sums = [
@@ -194,7 +194,7 @@ def test_seeds_needed_is_the_first_number_that_suffices(margin, deviation, alpha
         return min(powers) >= 0.8
 
     assert enough(needed)
-    assert needed == 2 or not enough(needed - 1)
+    assert needed == 3 or not enough(needed - 1)
     assert all(enough(n) for n in (needed + 1, 2 * needed, 30 * needed))  # and stays so, however far out in the tail
 
 
