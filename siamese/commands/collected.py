@@ -104,7 +104,7 @@ def _in_folder(root: Path) -> Collected:
     )
 
 
-def embedded(given: Collected, encoder: Encoder, *, flip: bool, skip: bool, thumbnails: bool) -> Embeddings:
+def embedded(given: Collected, encoder: Encoder, *, flip: bool | None, skip: bool, thumbnails: bool) -> Embeddings:
     """``given`` embedded; damaged files left out, where ``skip`` says so, and named in the log.
 
     Raises:

@@ -38,7 +38,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (default: what the run had)")
     add("--out", type=Path, metavar="FILE", help="write the embeddings to FILE.npz, .csv or .parquet")
     add("--far", metavar="RATE", help="the threshold of this rate of false accepts: 1e-1, 1e-2 or 1e-3 (default: eer)")
-    add("--flip", action="store_true", help="average each image's embedding and its mirror image's")
+    add("--flip", action="store_true", help="average flips, as a run with evaluation.flip does anyway")
     damaged = "files that cannot be decoded (default: refuse, and name them)"
     add("--damaged", choices=("refuse", "skip"), default="refuse", help=damaged)
     asked = parsed(parser, words)
@@ -92,6 +92,6 @@ def _write(asked: argparse.Namespace) -> None:
     given = collected(asked.images)
     encoder = encoder_of(asked, "embed", asked.device)
     thumbnails, skip = asked.out.suffix == ".parquet", asked.damaged == "skip"
-    found = embedded(given, encoder, flip=asked.flip, skip=skip, thumbnails=thumbnails)
+    found = embedded(given, encoder, flip=asked.flip or None, skip=skip, thumbnails=thumbnails)
     write(asked.out, found)
     log.info("%s: %s", near(asked.out), found)

@@ -43,7 +43,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, metavar="INDEX", help="make this index of them; RUN is what embeds them")
     kind = "flat (default): all are looked at; hnsw, ivfpq: faster, and some are missed, as is then measured"
     add("--kind", metavar="KIND", help=kind)
-    add("--flip", action="store_true", help="average each image's embedding and its mirror image's")
+    add("--flip", action="store_true", help="average flips, as a run with evaluation.flip does anyway")
     add("--damaged", choices=("refuse", "skip"), default="refuse", help="files that cannot be decoded")
     change = parser.add_mutually_exclusive_group()
     change.add_argument(

@@ -16,7 +16,6 @@ import torch
 from rich import get_console
 from rich.progress import Progress
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from siamese.config.schema import Config
 from siamese.decoding.decode import Decoding
@@ -29,6 +28,7 @@ from siamese.encoder.thresholds import Threshold, threshold_of
 from siamese.errors import RunError
 from siamese.evaluation.blocks import directions
 from siamese.evaluator.report import HEADLINE, WITHOUT_CLASSES
+from siamese.models import mirrored
 from siamese.models.embedding import EmbeddingNet
 from siamese.runs.checkpoint import checkpoint_file
 
@@ -112,13 +112,14 @@ class Encoder:
 
     # -- images to vectors ---------------------------------------------------------------------
 
-    def embed(self, images: Any, *, flip: bool = False) -> np.ndarray:
+    def embed(self, images: Any, *, flip: bool | None = None) -> np.ndarray:
         """Embed ``images``, decoded and brought to size as those of the training were: float32 [N, D].
 
         Args:
             images: paths, PIL images, uint8 pixels [N, 3, H, W] or [N, H, W, 3], one or several of these, or a
                 DataFrame with paths in its column ``path``.
-            flip: average the embeddings of each image and its mirror image, brought to length 1.
+            flip: average the embeddings of each image and its mirror image; None does as the run
+                was measured (``evaluation.flip``).
 
         Raises:
             ConfigError: for what is none of these, and for paths that lead to no file.
@@ -130,7 +131,7 @@ class Encoder:
             raise RunError(damage(items, found.damaged))
         return found.embeddings
 
-    def embed_readable(self, images: Any, *, flip: bool = False) -> Embedded:
+    def embed_readable(self, images: Any, *, flip: bool | None = None) -> Embedded:
         """:meth:`embed` without the images whose files are no image or damaged.
 
         Raises:
@@ -145,7 +146,7 @@ class Encoder:
             damaged |= block.damaged
         return Embedded(torch.cat(vectors).numpy(), np.array(positions, dtype=np.int64), damaged)
 
-    def each_block(self, images: Any, *, flip: bool = False) -> Iterator[tuple[Block, Tensor]]:
+    def each_block(self, images: Any, *, flip: bool | None = None) -> Iterator[tuple[Block, Tensor]]:
         """Some of ``images`` at a time, decoded, with the embeddings, float32 [n, D], of those that could be.
 
         Raises:
@@ -164,17 +165,17 @@ class Encoder:
         for note, names in sorted(notes.items()):
             log.info("%s with %s: %s", counted(len(names), "image"), note, few(names))
 
-    def embed_pixels(self, pixels: Tensor, *, flip: bool = False) -> Tensor:
+    def embed_pixels(self, pixels: Tensor, *, flip: bool | None = None) -> Tensor:
         """Embed ``pixels``, uint8 [N, 3, H, W] of the size that the network was trained on: float32 [N, D].
 
         Raises:
             RunError: where memory does not suffice for a single image, and in a process forked from one whose encoder
                 is not on the CPU.
         """
-        vectors = self.network(pixels)
-        return normalize(vectors + self.network(pixels.flip(3)), dim=1) if flip else vectors
+        flip = self.config.evaluation.flip if flip is None else flip
+        return mirrored.embed(self.network, pixels, flip=flip)
 
-    def classify(self, images: Any, *, flip: bool = False) -> Classified:
+    def classify(self, images: Any, *, flip: bool | None = None) -> Classified:
         """The most probable class of each image, and the probabilities of all that were trained on, by the class
         weights of the run's loss.
 

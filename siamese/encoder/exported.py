@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import siamese
 from siamese.encoder.encoder import Encoder
 from siamese.errors import RunError
+from siamese.models import EmbeddingNet, mirrored
 from siamese.runs.bounds import one_line
 
 LARGEST = 1e-4  # difference of an entry of an embedding from the checkpoint's
@@ -56,7 +57,7 @@ def as_onnx(encoder: Encoder) -> bytes:
     onnx = importlib.import_module("onnx")
     with _quietly(encoder):
         program = torch.onnx.export(
-            encoder.network.net,
+            _network(encoder),
             (_example(encoder),),
             dynamo=True,
             dynamic_shapes=({0: "N"},),
@@ -78,7 +79,7 @@ def as_torch(encoder: Encoder) -> bytes:
     """
     with _quietly(encoder):
         free = ({0: torch.export.Dim.DYNAMIC},)
-        program = torch.export.export(encoder.network.net, (_example(encoder),), dynamic_shapes=free)
+        program = torch.export.export(_network(encoder), (_example(encoder),), dynamic_shapes=free)
         file = io.BytesIO()
         torch.export.save(program, file, extra_files={"siamese.json": json.dumps(facts(encoder))})
         return file.getvalue()
@@ -137,6 +138,23 @@ def difference(encoder: Encoder, embed: Embed, pixels: Tensor) -> float:
             f"{LARGEST:g}; nothing is written"
         )
     return found
+
+
+class _Mirrored(nn.Module):
+    """A network whose embeddings are averaged over each image and its mirror image."""
+
+    def __init__(self, net: EmbeddingNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return mirrored.embed(self.net, images, flip=True)
+
+
+def _network(encoder: Encoder) -> nn.Module:
+    """What ``encoder`` embeds with, as the run was measured."""
+    net = encoder.network.net
+    return _Mirrored(net).eval() if encoder.config.evaluation.flip else net
 
 
 def _example(encoder: Encoder) -> Tensor:

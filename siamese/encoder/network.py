@@ -24,12 +24,14 @@ class Network:
 
     Attributes:
         batch_size: images at a time; halved whenever memory does not suffice.
+        normalize: whether embeddings are of length 1.
     """
 
     def __init__(self, net: EmbeddingNet, device: torch.device, precision: str, batch_size: int) -> None:
         net = net.to(device).requires_grad_(False).eval()
         self.net = net.double() if precision == "64-true" else net
         self.device, self.precision, self.batch_size = device, precision, batch_size
+        self.normalize = net.normalize
         self._dimensions, self._process = net.embedding_dim, os.getpid()
 
     def __call__(self, pixels: Tensor) -> Tensor:

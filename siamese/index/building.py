@@ -67,14 +67,14 @@ def fingerprint(encoder: Encoder, flip: bool) -> str:
 
 
 def created(folder: Path, encoder: Encoder, kind: str = "flat", flip: bool = False) -> Index:
-    """An index that holds nothing yet.
+    """An index that holds nothing yet; of a run that was measured with flips averaged, it averages them too.
 
     Raises:
         ConfigError: when ``folder`` is there already.
     """
     if kind not in KINDS:
         raise ConfigError(f"--kind {kind}: expected one of {', '.join(KINDS)}{nearest_name(kind, KINDS)}")
-    thresholds = {}
+    thresholds, flip = {}, flip or encoder.config.evaluation.flip
     for far in RATES:
         try:
             threshold = encoder.threshold(far)
