@@ -27,6 +27,7 @@ from siamese.config.words import pasteable
 from siamese.decoding.names import counted, few, one_line
 from siamese.errors import ConfigError, RunError, nearest
 from siamese.paths import near, shown, with_own_modules
+from siamese.runs.choose import chosen_run
 
 if TYPE_CHECKING:
     from siamese.encoder import Encoder
@@ -51,6 +52,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     )
     change.add_argument("--remove", metavar="PATTERN", help="images whose whole path fits, such as '*/blurred/*'")
     change.add_argument("--check", action="store_true", help="compare it with its checksums and with the images")
+    add("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (default: what the run had)")
     add("--run", dest="moved", type=Path, metavar="RUN", help="--add: where the run of the index is now")
     asked = parser.parse_args(words)
     changes = {"--add": asked.add, "--remove": asked.remove, "--check": asked.check or None}
@@ -101,8 +103,9 @@ def _make(asked: argparse.Namespace) -> None:
         raise ConfigError(f"--out {asked.out}: already exists; --add FOLDER adds to an index")
     if kind not in KINDS:
         raise ConfigError(f"--kind {kind}: expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    asked.run = chosen_run(asked.run.expanduser(), asked.by)
     given = collected(asked.images)
-    encoder = encoder_of(asked, "index")
+    encoder = encoder_of(asked, "index", asked.device)
     _fill(created(asked.out, encoder, kind, asked.flip), encoder, given, asked.damaged)
 
 
