@@ -120,6 +120,8 @@ def _recalls(rows: list[dict[str, str]], part: str) -> OfClasses:
     for number, row in enumerate(rows, 2):
         if row["part"] != part or not row[MEASURE]:
             continue
+        if not row["images"]:
+            raise RunError(f"per_class.csv: row {number}: images: expected a number, found nothing")
         found[row["class"]] = (int(float(row["images"])), float(row[MEASURE]))
         if not 0 <= found[row["class"]][1] <= 1:
             raise RunError(f"per_class.csv: row {number}: {MEASURE}: expected a share, found {row[MEASURE]:.30}")
