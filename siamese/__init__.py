@@ -70,7 +70,7 @@ def load_run(
         by: what it is the best by: a measure of summary.json, such as ``val/auc``.
         checkpoint: best, last, or another of the run's.
         device: auto, cpu, cuda, cuda:1, mps; None is what the run had, where it is here.
-        precision: 32-true, 64-true, bf16-mixed or 16-mixed; None is the run's.
+        precision: auto, 32-true, 64-true, bf16-mixed or 16-mixed; None is the run's.
         trust: modules of yours that the run names its model of.
 
     Raises:

@@ -8,6 +8,7 @@ import torch
 
 from siamese.config.schema import RANGES, Config
 from siamese.errors import ConfigError, nearest
+from siamese.training.precision import precision_of
 from siamese.training.preflight import check_device
 from siamese.training.restored import accelerator_here, fitted
 
@@ -32,6 +33,7 @@ def fitted_to(config: Config, device: str | None, precision: str | None) -> tupl
     own = dataclasses.replace(config.device, accelerator=accelerator_here(config.device.accelerator))
     own = dataclasses.replace(own, precision=precision or own.precision)
     config = dataclasses.replace(config, device=own)
+    config = dataclasses.replace(config, device=dataclasses.replace(own, precision=precision_of(config)))
     check_device(config)
     return config, place or torch.device(own.accelerator)
 

@@ -120,7 +120,9 @@ class Approximate:
             lists = int(self.structure.nlist)  # type: ignore[attr-defined]
             asked = library.SearchParametersIVF(sel=chosen, nprobe=max(8, lists // 16))
             count *= WIDTH
-        found: np.ndarray = self.structure.search(queries, min(count, self.rows), params=asked)[1]  # type: ignore[attr-defined]
+        # faiss.contrib.torch_utils, which pytorch-metric-learning imports, puts a search without params in its place.
+        search = getattr(self.structure, "search_numpy", None) or self.structure.search  # type: ignore[attr-defined]
+        found: np.ndarray = search(queries, min(count, self.rows), params=asked)[1]
         return found
 
 

@@ -263,7 +263,7 @@ def test_a_figure_stands_alone_as_a_file(tmp_path):
         for element in root.iter("{http://www.w3.org/2000/svg}text"):
             assert re.fullmatch("#[0-9a-f]{6}", element.get("fill"))
         for element in root.iter("{http://www.w3.org/2000/svg}path"):
-            assert {"fill", "stroke"} & element.keys()
+            assert {"fill", "stroke"} & set(element.keys())
         shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
         assert all(label.split()[0] in " ".join(filter(None, shown)) for _, label in figure.legend)
         bottom = float(root.get("height"))

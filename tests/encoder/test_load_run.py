@@ -162,7 +162,7 @@ def test_loading_leaves_the_callers_random_numbers_alone(trained: Path) -> None:
     [
         ({"device": "gpu"}, "device=gpu: expected one of auto, cpu, cuda, mps; did you mean 'cpu'?"),
         ({"device": "7"}, "device=7: expected one of auto, cpu, cuda, mps"),
-        ({"precision": "16"}, "precision=16: expected one of 32-true, 64-true, bf16-mixed, 16-mixed"),
+        ({"precision": "16"}, "precision=16: expected one of auto, 32-true, 64-true, bf16-mixed, 16-mixed"),
         ({"device": "cpu", "precision": "16-mixed"}, "the CPU has no float16"),
         ({"device": "cuda:99"}, "device=cuda:99: found"),
     ],
@@ -197,3 +197,9 @@ def test_a_run_that_is_not_completed_is_used_with_a_warning(run: Path, caplog: p
     assert "is interrupted, not completed: this is its last.ckpt checkpoint so far" in caplog.text
     assert isinstance(encoder.network.net, EmbeddingNet)
     assert type(encoder.network.net) is type(conv_small([0.5] * 3, [0.5] * 3))
+
+
+def test_the_precision_is_what_the_hardware_has(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for has, precision in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr("siamese.training.precision.has_bf16", lambda accelerator, has=has: (has, "as it is here"))
+        assert siamese.load_run(trained, precision="auto", device="cpu").network.precision == precision

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,8 +51,13 @@ def test_all_are_looked_at(seed: int, sizes: list[int], dimensions: int, spread:
         assert apart[: len(exact)].tolist() == pytest.approx(exact, abs=1e-12)
 
 
+@pytest.mark.parametrize("torch_too", [False, True])  # what pytorch-metric-learning does to faiss
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
-def test_an_approximate_index_finds_most_and_what_came_later(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_approximate_index_finds_most_and_what_came_later(
+    kind: str, torch_too: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch_too:
+        importlib.import_module("faiss.contrib.torch_utils")
     monkeypatch.setattr(module, "FEW", 500)
     random = np.random.default_rng(1)
     vectors = unit(random, 6_000, 16, 1.0)
