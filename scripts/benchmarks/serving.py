@@ -83,10 +83,10 @@ def _search(setup: Setup) -> list[dict[str, Any]]:
                 began = time.perf_counter()
                 for query in queries:
                     nearest(query[None], [vectors], K, None, approximate)
-                return (time.perf_counter() - began) / len(queries)
+                return 1000 * (time.perf_counter() - began) / len(queries)
 
-            seconds = interleaved({"search": one}, setup.repeats)["search"]
-            found.append(result(f"a search of the {K} nearest of {size:,} vectors, {kind}", "s", seconds, "≤", None))
+            took = interleaved({"search": one}, setup.repeats)["search"]
+            found.append(result(f"a search of the {K} nearest of {size:,} vectors, {kind}", "ms", took, "≤", None))
             if approximate is not None:
                 exact, some = (nearest(queries, [vectors], K, None, how)[0] for how in (None, approximate))
                 share = float(np.mean([len(np.intersect1d(*pair)) / K for pair in zip(exact, some, strict=True)]))

@@ -40,7 +40,7 @@ def result(
     what: str, unit: str, values: list[float], sense: str, target: float | None, **samples: list[float]
 ) -> dict[str, Any]:
     """One quantity as JSON types: its values, one a repeat, their spread and the target, all in ``unit``
-    (×, s or bytes); whether the median meets the target; and what each side measured (s or bytes)."""
+    (×, s, ms, images/s or bytes); whether the median meets the target; and what each side measured (s or bytes)."""
     found = spread(values)
     met = None if target is None else MEETS[sense](found["median"], target)
     verdict = {"sense": sense, "target": target, "met": met}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese.commands.arguments import Parser
-from siamese.commands.collected import collected
+from siamese.commands.collected import Collected, collected
 from siamese.commands.console import Console
 from siamese.commands.messages import errors_in_one_line
 from siamese.commands.trained import add_flags, encoder_of
@@ -117,16 +117,12 @@ def _add(index: Index, asked: argparse.Namespace) -> None:
     _fill(index, encoder, given, asked.damaged)
 
 
-def _fill(index: Index, encoder: Encoder, given: object, damaged: str) -> None:
-    from siamese.commands.collected import Collected
+def _fill(index: Index, encoder: Encoder, given: Collected, damaged: str) -> None:
     from siamese.index.building import Files, add, recall, structured
 
-    assert isinstance(given, Collected)
-    labels = [given.class_names[label] if label >= 0 else "" for label in given.labels.tolist()]
-    every = dict(
-        zip((path.absolute() for path in given.paths), zip(labels, given.parts.tolist(), strict=True), strict=True)
-    )
-    files = Files([*every], [label for label, _ in every.values()], [part for _, part in every.values()])
+    paths = {path.absolute(): i for i, path in enumerate(given.paths)}  # one that is named twice is there once
+    labels = [given.class_names[given.labels[i]] if given.labels[i] >= 0 else "" for i in paths.values()]
+    files = Files([*paths], labels, [str(given.parts[i]) for i in paths.values()])
     index, change = add(index, encoder, files, skip=damaged == "skip")
     if change.damaged:
         reasons = few([f"{one_line(path)}: {reason}" for path, reason in change.damaged.items()])
@@ -167,7 +163,8 @@ def _check(index: Index) -> None:
 def _describe(index: Index) -> None:
     manifest = index.manifest
     size = sum(of["bytes"] for _, of in manifest.files())
-    classes = len({label for label in index.stored.columns["labels"] if label})
+    labels = index.stored.columns["labels"]
+    classes = len({labels[i] for i in index.stored.present.nonzero()[0]} - {""})
     log.info(
         "%s: %s, %s, %s dimensions, %s, %.1f MB",
         index.name,

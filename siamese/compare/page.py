@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from siamese.compare import charts, pictures, tables, wording
-from siamese.compare.budgets import budgets
+from siamese.compare.budgets import Budgets, budgets
 from siamese.compare.classes import Changes, class_changes
 from siamese.compare.comparison import Comparison
 from siamese.compare.differences import Difference
@@ -53,6 +53,7 @@ class Drawn:
     queries_missing: list[str]
     changes: list[Changes]
     changes_missing: list[str]
+    budgets: list[Budgets]
     part: str
     note: str = ""
 
@@ -85,6 +86,7 @@ def draw(c: Comparison, heatmap: Sequence[str]) -> Drawn:
         queries_missing,
         changes,
         changes_missing,
+        budgets(c),
         part,
     )
 
@@ -124,7 +126,6 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
     return environment.get_template("report.html.j2").render(
         c=c,
         drawn=drawn,
-        budgets=budgets(c),
         created=created,
         title=_title(c),
         css=Markup(css),

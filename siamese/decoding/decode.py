@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,14 +65,15 @@ class DamagedError(Exception):
     """A file from which no image can be had, and why, without the file's name."""
 
 
-def decode(file: Path, decoding: Decoding) -> Decoded:
-    """The image in ``file``: upright, without transparency, and as large as ``decoding`` says.
+def decode(file: Path | io.BytesIO, decoding: Decoding) -> Decoded:
+    """The image in ``file``, or in the content of one: upright, without transparency, as large as ``decoding`` says.
 
     Raises:
         DamagedError: for a file that is no image, a damaged one, and one that nothing installed can read.
         RunError: when there is not the memory to decode it.
     """
-    with _damage_named(file), _of_any_size(), Image.open(file, formats=formats()) as image:
+    name = file if isinstance(file, Path) else "an image"
+    with _damage_named(name), _of_any_size(), Image.open(file, formats=formats()) as image:
         return _decode(image, decoding)
 
 

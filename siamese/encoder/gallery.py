@@ -80,13 +80,7 @@ class Gallery:
             ConfigError: for more than there are, and for vectors of another length.
         """
         count, dimensions = self.embeddings.shape
-        if not 1 <= k <= count:
-            raise ConfigError(f"k={k}: expected 1 to {count:,}, as many as there are ({self.name})")
-        if vectors.ndim != 2 or vectors.shape[1] != dimensions:
-            raise ConfigError(f"expected vectors [N, {dimensions}], found shape {list(vectors.shape)} ({self.name})")
-        if len(vectors) and (reason := problem(vectors, np.zeros(len(vectors)))):
-            raise ConfigError(reason)
-        queries = directions(vectors)
+        queries = sought(vectors, k, count, dimensions, self.name)
         positions = np.empty((len(queries), k), dtype=np.int64)
         distances = np.empty((len(queries), k))
         size = max(1, ENTRIES // (count + k * dimensions))
@@ -100,6 +94,21 @@ class Gallery:
             distances[start : start + size] = np.take_along_axis(apart, order, axis=1)
         names = np.array([*self.class_names, ""], dtype=str)
         return Neighbours(self.ids[positions], distances, names[self.labels[positions]], positions)
+
+
+def sought(vectors: np.ndarray, k: int, count: int, dimensions: int, name: str) -> np.ndarray:
+    """``vectors`` at length 1, float64, whose ``k`` nearest of ``count`` are to be found in what is called ``name``.
+
+    Raises:
+        ConfigError: for more than there are, and for vectors of another length than ``dimensions``.
+    """
+    if not 1 <= k <= count:
+        raise ConfigError(f"k={k}: expected 1 to {count:,}, as many as there are ({name})")
+    if vectors.ndim != 2 or vectors.shape[1] != dimensions:
+        raise ConfigError(f"expected vectors [N, {dimensions}], found shape {list(vectors.shape)} ({name})")
+    if len(vectors) and (reason := problem(vectors, np.zeros(len(vectors)))):
+        raise ConfigError(reason)
+    return directions(vectors)
 
 
 def _smallest(values: np.ndarray, k: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from siamese.encoder.images import workers
 from siamese.errors import ConfigError, RunError
 from siamese.errors import nearest as nearest_name
 from siamese.evaluation.blocks import directions
+from siamese.evaluation.names import FAR
 from siamese.index.index import Index
 from siamese.index.nearest import KINDS, Approximate, nearest
 from siamese.index.store import Added, Manifest, Stored, digest
@@ -30,7 +31,7 @@ AT_ONCE = 5_000  # images that are embedded and written at a time: as many are l
 # Thumbnails: all of an image, on white.
 SMALL = Decoding(160, "pad", [255, 255, 255], "refuse", None, 1)
 QUERIES = 1_000  # on which what an approximate index misses is measured
-RATES = (None, "1e-1", "1e-2", "1e-3")
+RATES = (None, *FAR)  # of false accepts; None is the equal error rate
 
 log = logging.getLogger("index")
 
@@ -80,7 +81,7 @@ def created(folder: Path, encoder: Encoder, kind: str = "flat", flip: bool = Fal
             threshold = encoder.threshold(far)
         except RunError:  # a run that has none can be searched all the same
             continue
-        thresholds[threshold.name] = threshold.distance
+        thresholds[far or threshold.name] = threshold.distance
     manifest = Manifest(
         kind=kind,
         run=str(encoder.run.absolute()),
@@ -111,12 +112,12 @@ def add(index: Index, encoder: Encoder, files: Files, *, skip: bool = False) -> 
     already, replaced, added = len(files.paths) - len(new), 0, 0
     damaged: dict[str, str] = {}
     for start in range(0, len(new), AT_ONCE):
-        some, digests = new[start : start + AT_ONCE], {}
+        some = new[start : start + AT_ONCE]
         with ThreadPoolExecutor(workers()) as pool:
             digests = dict(zip(some, pool.map(lambda i: digest(files.paths[i]), some), strict=True))
-        same = [i for i in some if _same_digest(stored, known.get(str(files.paths[i])), digests[i])]
+        same = {i for i in some if _same_digest(stored, known.get(str(files.paths[i])), digests[i])}
         already += len(same)
-        some = [i for i in some if i not in set(same)]
+        some = [i for i in some if i not in same]
         embedded = encoder.embed_readable([files.paths[i] for i in some], flip=index.manifest.flip)
         bad = {some[position]: reason for position, reason in embedded.damaged.items()}
         damaged |= {str(files.paths[i]): reason for i, reason in bad.items()}
@@ -139,7 +140,10 @@ def add(index: Index, encoder: Encoder, files: Files, *, skip: bool = False) -> 
             added += len(some) - len(before)
         if damaged and not skip:
             names = few([f"{one_line(Path(path))}: {reason}" for path, reason in damaged.items()])
-            raise RunError(f"{counted(len(damaged), 'file')} cannot be read: {names}; --damaged skip leaves them out")
+            raise RunError(
+                f"{counted(len(damaged), 'file')} cannot be read: {names}; --damaged skip leaves them out. "
+                f"{index.name} has {counted(added + replaced, 'other')} by now, and --add goes on"
+            )
         if start + AT_ONCE < len(new):
             log.info("%s of %s images", f"{start + AT_ONCE:,}", f"{len(new):,}")
     return Index(stored), Change(added, already, replaced, damaged)

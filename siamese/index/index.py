@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from siamese.decoding.names import counted, one_line, visible
-from siamese.encoder.gallery import Neighbours
+from siamese.encoder.gallery import Neighbours, sought
 from siamese.errors import ConfigError, RunError, nearest
-from siamese.evaluation.blocks import directions, problem
+from siamese.evaluation.names import FAR
 from siamese.index.nearest import Approximate, faiss
 from siamese.index.nearest import nearest as nearest_vectors
 from siamese.index.store import Manifest, Stored
@@ -54,7 +54,10 @@ def open_index(folder: str | os.PathLike[str]) -> Index:
         RunError: for an index that is damaged or cut short.
     """
     faiss()
-    return Index(Stored.read(Path(folder).expanduser()))
+    index = Index(Stored.read(Path(folder).expanduser()))
+    # Now, not at the first search: these files go when another process changes the index. Segments stay.
+    _ = index.approximate, index.stored.removed
+    return index
 
 
 class Index:
@@ -170,15 +173,13 @@ class Index:
             ConfigError: for another name.
             RunError: where the run had no such threshold.
         """
-        known = {key.removeprefix("far_"): value for key, value in self.manifest.thresholds.items()}
-        if name in known:
-            return known[name]
-        names = ["eer", "1e-1", "1e-2", "1e-3"]
+        known, names = self.manifest.thresholds, ["eer", *FAR]
         if name not in names:
             raise ConfigError(f"--threshold {name}: expected one of {', '.join(names)}{nearest(name, names)}")
-        raise RunError(
-            f"{self.name}: its run had no threshold {name} when it was built; there are {[*known] or 'none'}"
-        )
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise RunError(f"{self.name}: its run had no threshold {name} when it was built; it has {there}")
+        return known[name]
 
     def _found(self, group: list[tuple[int, float]]) -> Found:
         columns = self.stored.columns
@@ -202,13 +203,7 @@ class Index:
     def _nearest(
         self, vectors: np.ndarray, k: int, allowed: np.ndarray, *, exact: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        count, dimensions = int(allowed.sum()), self.manifest.dimensions
-        if not 1 <= k <= count:
-            raise ConfigError(f"k={k}: expected 1 to {count:,}, as many as there are ({self.name})")
-        if vectors.ndim != 2 or vectors.shape[1] != dimensions:
-            raise ConfigError(f"expected vectors [N, {dimensions}], found shape {list(vectors.shape)} ({self.name})")
-        if len(vectors) and (reason := problem(vectors, np.zeros(len(vectors)))):
-            raise ConfigError(reason)
-        queries = directions(vectors).astype(np.float32)
+        count = int(allowed.sum())
+        queries = sought(vectors, k, count, self.manifest.dimensions, self.name).astype(np.float32)
         some = None if len(allowed) == count else allowed
         return nearest_vectors(queries, self.stored.vectors, k, some, None if exact else self.approximate)

@@ -57,7 +57,7 @@ class Manifest:
         weights: see :func:`siamese.index.building.fingerprint`; an index is searched with the same alone.
         flip: whether embeddings are averaged over mirror images.
         dimensions: D.
-        thresholds: by name (eer, far_1e-2, …), the distances of the run's thresholds.
+        thresholds: by the rate of false accepts (eer, 1e-2, …), the distances of the run's thresholds.
         segments: of each its name, its number of images, and by the name of each file its bytes and its SHA-256.
         removed: the file with the positions of images that count no more, likewise, or None.
         structure: the file of an approximate index, likewise, with the number of images that are in it, or None.

@@ -36,6 +36,10 @@ class ProxySoftmaxLoss(Loss):
 
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None) -> Tensor:
         """The loss of ``embeddings`` [N, D] with ``labels`` [N], below C; tuples are not used."""
+        logits = self.get_logits(embeddings)
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+    def get_logits(self, embeddings: Tensor) -> Tensor:
+        """The cosines of ``embeddings`` [N, D] with the proxies, over the temperature: [N, C]."""
         z, proxies = (nn.functional.normalize(rows, dim=1) for rows in (embeddings, self.proxies))
-        cosines = z @ proxies.to(z.dtype).t()
-        return nn.functional.cross_entropy(cosines / self.temperature, labels, label_smoothing=self.label_smoothing)
+        return z @ proxies.to(z.dtype).t() / self.temperature

@@ -7,13 +7,13 @@ may send requests here, and an image that is dropped may come from anywhere.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 import jinja2
+import torch
 from anyio import CapacityLimiter
 from PIL import Image
 from starlette.applications import Starlette
@@ -26,6 +26,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from siamese.compare.theme import page_css
+from siamese.decoding.decode import DamagedError, decode
+from siamese.decoding.formats import formats
 from siamese.decoding.names import counted, visible
 from siamese.encoder import Encoder
 from siamese.errors import ConfigError, RunError
@@ -80,8 +82,7 @@ class _Answers:
         self, index: Index, encoder: Encoder, k: int, where: dict[str, str], threshold: tuple[str, float] | None
     ) -> None:
         self.index, self.encoder, self.k, self.where = index, encoder, k, where
-        known = {name.removeprefix("far_"): value for name, value in index.manifest.thresholds.items()}
-        self.thresholds, self.threshold = known, threshold
+        self.thresholds, self.threshold = index.manifest.thresholds, threshold
         there = index.check(1, where).nonzero()[0].tolist()
         labels = index.stored.columns["labels"]
         self.labels, self.there = sorted({labels[i] for i in there} - {""}), set(there)
@@ -104,12 +105,10 @@ class _Answers:
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
         )
-        data, summary = self.encoder.manifest.get("data", {}), repr(self.encoder)
         shown = {
             "name": self.index.name,
             "count": counted(len(self.there), "image"),
-            "about": summary.strip("<>"),
-            "source": data.get("source", ""),
+            "about": repr(self.encoder).strip("<>"),
             "labels": self.labels,
             "thresholds": self.thresholds,
             "chosen": self.threshold[0] if self.threshold else "",
@@ -149,8 +148,12 @@ class _Answers:
         return position
 
     def _embedded(self, content: bytes) -> Any:
-        with opened(content) as image:
-            return self.encoder.embed([image], flip=self.index.manifest.flip)[0]
+        check(content)
+        try:
+            pixels = decode(io.BytesIO(content), self.encoder.decoding).pixels  # as those of a file
+        except DamagedError as error:
+            raise RefusedError(415, f"this image cannot be read: {error}") from None
+        return self.encoder.embed_pixels(torch.from_numpy(pixels)[None], flip=self.index.manifest.flip)[0].numpy()
 
     async def _neighbours(self, request: Request, vector: Any, position: int | None) -> Response:
         asked = request.query_params
@@ -173,7 +176,7 @@ class _Answers:
         told: dict[str, Any] = {"threshold": within, "query": position, "neighbours": [_told(one) for one in found]}
         if position is not None:
             told["path"] = _text(Path(self.index.stored.columns["paths"][position]))
-        return Response(json.dumps(told), media_type="application/json")
+        return JSONResponse(told)
 
 
 class _Headers:
@@ -191,27 +194,22 @@ class _Headers:
         await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
-def opened(content: bytes) -> Image.Image:
-    """The image in ``content``, of which no pixel is decoded yet.
+def check(content: bytes) -> None:
+    """Look at the head of the image in ``content``, before a pixel of it is decoded.
 
     Raises:
         RefusedError: for what is no image, or one of too many pixels.
     """
     try:
-        image = Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in _readable()])
+        with Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in formats()]) as image:
+            width, height = image.size
     except Image.DecompressionBombError:
         raise RefusedError(413, f"the image has more than {PIXELS // 1_000_000} million pixels") from None
     except Exception:  # a damaged file raises whatever its decoder meets first
         raise RefusedError(415, "this is no image that can be read") from None
-    if image.width * image.height > PIXELS:
-        size = f"{image.width:,} × {image.height:,}"
+    if width * height > PIXELS:
+        size = f"{width:,} × {height:,}"
         raise RefusedError(413, f"the image has {size} pixels; expected at most {PIXELS // 1_000_000} million")
-    return image
-
-
-def _readable() -> set[str]:
-    Image.init()
-    return set(Image.OPEN)
 
 
 async def _body(request: Request) -> bytes:
@@ -246,7 +244,7 @@ def _told(one: Found) -> dict[str, Any]:
     return {
         "position": one.position,
         "path": _text(one.path),
-        "label": _text(Path(one.label)) if one.label else "",
+        "label": one.label,
         "distance": one.distance,
         "similarity": one.similarity,
         "copies": [_text(copy) for copy in one.copies],

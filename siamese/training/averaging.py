@@ -69,7 +69,8 @@ class Averaging(pl.callbacks.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         state = checkpoint["state_dict"]
-        checkpoint[RAW] = {name: state[name] for name in self._mean}
+        trained = self._aside or state  # during validation the mean is in their place
+        checkpoint[RAW] = {name: trained[name] for name in self._mean}
         checkpoint["state_dict"] = {**state, **self._mean}
 
     def on_load_checkpoint(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from support.images import coloured
 from support.processes import Cli
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 40, 50)}
@@ -20,9 +20,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, colour in COLOURS.items():
         (root / name).mkdir(parents=True)
         for i in range(60):
-            shade = random.integers(-90, 91, 3)
-            noise = shade + random.integers(-40, 41, (20, 24 if i % 2 else 20, 3))
-            image = Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8))
+            image = coloured(colour, (24 if i % 2 else 20, 20), random)
             image.save(root / name / f"{i:02}.{'png' if i % 3 else 'jpg'}")
     return root
 

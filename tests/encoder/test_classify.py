@@ -18,13 +18,16 @@ from siamese.errors import ConfigError, RunError
 from siamese.evaluation import Undefined
 from siamese.evaluation.classified import class_accuracy
 from siamese.losses.logits import class_logits, class_loss
-from siamese.losses.make import make_loss
+from siamese.losses.make import make_loss, weighs_classes
 
 CONF = Path(__file__).parents[2] / "conf" / "loss"
-WEIGHING = (
-    "normalized_softmax arcface cosface sphereface subcenter_arcface large_margin_softmax proxy_nca proxy_anchor "
-    "soft_triple"
-).split()
+# All that have class weights, but those made of others.
+NODES = {file.stem: yaml.safe_load(file.read_text()) for file in CONF.glob("*.yaml")}
+WEIGHING = [name for name, node in sorted(NODES.items()) if "defaults" not in node and weighs_classes(node)]
+
+
+def test_there_are_such_losses() -> None:
+    assert {"arcface", "normalized_softmax", "proxy_anchor", "proxy_softmax"} <= set(WEIGHING)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,7 @@ def test_the_class_whose_weights_are_an_images_own_is_told(name: str) -> None:
     ("name", "changes"),
     [
         ("normalized_softmax", {}),
+        ("proxy_softmax", {"label_smoothing": 0.0}),
         ("arcface", {"margin": 0.0}),
         ("cosface", {"margin": 0.0}),
         ("soft_triple", {"margin": 0.0}),

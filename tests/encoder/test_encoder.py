@@ -37,28 +37,28 @@ def encoder(trained: Path) -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def test_part(trained: Path) -> dict[str, np.ndarray]:
+def own(trained: Path) -> dict[str, np.ndarray]:
     """What the run stored of its test images."""
     with np.load(trained / "arrays" / "test.npz") as stored:
         return dict(stored)
 
 
 @pytest.fixture(scope="module")
-def paths(photos: Path, test_part: dict[str, np.ndarray]) -> list[Path]:
+def paths(photos: Path, own: dict[str, np.ndarray]) -> list[Path]:
     """The test images' files."""
-    return [photos / str(name) for name in test_part["ids"]]
+    return [photos / str(name) for name in own["ids"]]
 
 
 # -- images to vectors ---------------------------------------------------------------------------
 
 
 def test_the_runs_own_images_are_where_the_run_put_them(
-    encoder: Encoder, paths: list[Path], test_part: dict[str, np.ndarray]
+    encoder: Encoder, paths: list[Path], own: dict[str, np.ndarray]
 ) -> None:
     z = encoder.embed(paths)
     assert z.dtype == np.float32
     assert z.shape == (len(paths), 16) == (54, encoder.embedding_dim)
-    assert np.abs(z - test_part["embeddings"]).max() < 1e-5
+    assert np.abs(z - own["embeddings"]).max() < 1e-5
     assert z.std(axis=0).max() > 0.1  # else any two would be as near
 
 
@@ -280,17 +280,17 @@ def test_a_threshold_that_there_is_not_is_said_so(run: Path, encoder: Encoder, p
 
 
 def test_the_nearest_are_those_of_the_runs_test_images(
-    encoder: Encoder, paths: list[Path], test_part: dict[str, np.ndarray], run: Path
+    encoder: Encoder, paths: list[Path], own: dict[str, np.ndarray], run: Path
 ) -> None:
     z = encoder.embed(paths)
     found = encoder.search(z, k=5)
-    apart = np.linalg.norm(z[:, None].astype(float) - test_part["embeddings"], axis=2)
+    apart = np.linalg.norm(z[:, None].astype(float) - own["embeddings"], axis=2)
     expected = np.argsort(apart, axis=1)[:, :5]
     assert np.allclose(found.distances, np.take_along_axis(apart, expected, axis=1), atol=1e-6)
-    assert np.array_equal(found.ids[:, 0], test_part["ids"])  # itself
-    names = test_part["class_names"][test_part["labels"]]
+    assert np.array_equal(found.ids[:, 0], own["ids"])  # itself
+    names = own["class_names"][own["labels"]]
     assert np.array_equal(found.classes, names[found.positions])
-    assert np.array_equal(found.ids, test_part["ids"][found.positions])
+    assert np.array_equal(found.ids, own["ids"][found.positions])
     assert np.array_equal(encoder.search(paths[:3], 4).positions, found.positions[:3, :4])
     assert np.array_equal(encoder.search(torch.from_numpy(z[2]), 4).positions, found.positions[2:3, :4])
     with pytest.raises(ConfigError, match=r"k=55: expected 1 to 54, as many as there are \(.*: its test images\)"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from support.images import coloured
 from support.processes import Cli
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 40, 50)}
@@ -20,9 +20,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, colour in COLOURS.items():
         (root / name).mkdir(parents=True)
         for i in range(20):
-            noise = random.integers(-90, 91, 3) + random.integers(-40, 41, (20, 24, 3))
-            pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{i:02}.png")
+            coloured(colour, (24, 20), random).save(root / name / f"{i:02}.png")
     return root
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from support.processes import ROOT, Cli
 
 import siamese
+from siamese.encoder import Encoder
 from siamese.errors import ConfigError, RunError
 from siamese.index import open_index
 
@@ -24,11 +25,11 @@ pytest.importorskip("faiss", reason="faiss is not installed (pip install faiss-c
 
 
 @pytest.fixture(scope="module")
-def encoder(network: Path) -> siamese.encoder.Encoder:  # type: ignore[name-defined]
+def encoder(network: Path) -> Encoder:
     return siamese.load_run(network)
 
 
-def test_it_is_searched_as_brute_force_would(made: Path, pictures: Path, encoder, cli: Cli) -> None:  # type: ignore[no-untyped-def]
+def test_it_is_searched_as_brute_force_would(made: Path, pictures: Path, encoder: Encoder, cli: Cli) -> None:
     files = sorted(pictures.glob("*/*.png"))
     vectors = encoder.embed(files).astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -100,6 +101,7 @@ def test_what_is_removed_is_found_no_more(index: Path, pictures: Path, cli: Cli)
     assert "20 images removed, 40 left" in cli("scripts/index.py", str(index), "--remove", "*/red/*").stdout
     found = open_index(index)
     assert {one.label for one in found.find(found.vector(0), 40)} == {"blue", "green"}
+    assert "40 images, 2 classes, 16 dimensions, flat" in cli("scripts/index.py", str(index)).stdout
     done = cli("scripts/index.py", str(index), "--remove", "red", check=False)
     assert done.returncode == 2
     assert "--remove red: fits none of 40 paths; paths are whole, such as " in done.stderr
@@ -152,6 +154,15 @@ def test_adding_that_is_killed_loses_nothing(index: Path, pictures: Path, tmp_pa
     cli("scripts/index.py", str(index), "--add", str(more))
     assert len(open_index(index)) == 120
     assert not [file for file in index.iterdir() if "tmp~" in file.name]
+
+
+def test_an_open_index_goes_on_while_another_process_changes_it(index: Path, pictures: Path, cli: Cli) -> None:
+    cli("scripts/index.py", str(index), "--remove", "*/red/00.png")
+    opened = open_index(index)
+    cli("scripts/index.py", str(index), "--remove", "*/red/*")
+    assert {one.label for one in opened.find(opened.vector(0), 59)} == {"blue", "green", "red"}
+    assert opened.stored.thumbnail(len(opened))[:2] == b"\xff\xd8"
+    assert len(open_index(index)) == 40
 
 
 def test_the_kinds_and_another_network(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -22,6 +23,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.browsing import Visit
+from support.images import coloured
 from support.processes import ROOT, Cli
 
 pytest.importorskip("faiss", reason="faiss is not installed (pip install faiss-cpu)")
@@ -64,31 +67,17 @@ def address(hostile: Path) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """The page, of which nothing may be complained, and which may ask nobody else."""
     with visiting(browser, address) as page:
         yield page
 
 
-class visiting:
-    def __init__(self, browser: Any, address: str, **context: Any) -> None:
-        self.context, self.address = browser.new_context(**context), address
-
-    def __enter__(self) -> Any:
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.goto(f"{self.address}/")
-        return self.page
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        self.context.close()
-        if kind is None:
-            assert not [one for one in self.requests if not one.startswith((f"{self.address}/", "blob:", "data:"))]
-            assert not [one for one in self.complaints if "status of 4" not in one]
+@contextlib.contextmanager
+def visiting(browser: Any, address: str, **more: Any) -> Iterator[Any]:
+    """The page, which asks nobody else and of which nothing is complained but what it was told not to do."""
+    with Visit(browser, f"{address}/", **more) as visit:
+        yield visit.page
+        assert not [one for one in visit.requests if not one.startswith((f"{address}/", "blob:", "data:"))]
+        assert not [one for one in visit.complaints if "status of 4" not in one]
 
 
 def ask(address: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
@@ -191,8 +180,7 @@ def test_the_camera_takes_a_picture(browser: Any, address: str) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
 def test_it_fits_its_window_and_its_theme(browser: Any, address: str, pictures: Path, width: int, scheme: str) -> None:
-    context = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
-    with visiting(browser, address, **context) as page:
+    with visiting(browser, address, width=width, scheme=scheme) as page:
         page.set_input_files("#file", pictures / "red" / "00.png")
         files(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -233,7 +221,7 @@ def test_what_is_sent_is_not_trusted(address: str, pictures: Path) -> None:
         "a large file": (bytes(20_000_001), {}, 413),
         "nothing": (b"", {}, 400),
         "PostScript, which would run a program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", {}, 415),
-        "a truncated image": (good[: len(good) // 2], {}, 400),
+        "a truncated image": (good[: len(good) // 2], {}, 415),
         "from another page": (good, {"Origin": "http://example.com"}, 403),
         "from another port": (good, {"Origin": "http://127.0.0.1:1"}, 403),
         "by another name": (good, {"Host": f"example.com:{port}"}, 400),
@@ -251,6 +239,19 @@ def test_what_is_sent_is_not_trusted(address: str, pictures: Path) -> None:
         policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+
+
+def test_a_large_photograph_is_decoded_as_the_command_does(
+    address: str, hostile: Path, cli: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "large.jpg"
+    coloured((60, 160, 90), (300, 260), np.random.default_rng(1)).save(file)
+    status, told = ask(address, "search", file.read_bytes())
+    expected = json.loads(cli("scripts/search.py", hostile, file, "--json").stdout)["neighbours"]
+    assert status == 200
+    assert [one["path"] for one in told["neighbours"]] == [one["path"] for one in expected]
+    distances = [[one["distance"] for one in found] for found in (told["neighbours"], expected)]
+    assert distances[0] == pytest.approx(distances[1], abs=1e-6)
 
 
 def test_twenty_at_once(address: str, pictures: Path) -> None:

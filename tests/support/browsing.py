@@ -1,4 +1,4 @@
-"""A page opened from its file in a real browser: Debian's chromium, headless, driven by Playwright, offline."""
+"""A page in a real browser: Debian's chromium, headless, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 
 class Visit:
-    """A page opened from its file, offline, and everything it asked for or complained about."""
+    """A page opened from its file, offline, or from an address, and everything it asked for or complained about."""
 
-    def __init__(self, browser: Any, file: Path, width: int = 1280, scheme: str = "light") -> None:
-        viewport = {"width": width, "height": 900}
-        self.context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=True)
+    def __init__(
+        self, browser: Any, where: Path | str, width: int = 1280, scheme: str = "light", **context: Any
+    ) -> None:
+        viewport, offline = {"width": width, "height": 900}, isinstance(where, Path)
+        self.context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=offline, **context)
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []
@@ -20,7 +22,7 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.goto(file.as_uri())
+        self.page.goto(where.as_uri() if isinstance(where, Path) else where)
 
     def __enter__(self) -> Visit:
         return self

@@ -34,3 +34,10 @@ def write_folder(root: Path, counts: dict[str, int], size: tuple[int, int] = (40
             pixels = random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / name / f"{i:03d}.png")
     return root
+
+
+def coloured(colour: tuple[int, int, int], size: tuple[int, int], random: np.random.Generator) -> Image.Image:
+    """Noise of a shade of ``colour``, ``size`` wide and high."""
+    shade = random.integers(-90, 91, 3)
+    noise = shade + random.integers(-40, 41, (size[1], size[0], 3))
+    return Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8))

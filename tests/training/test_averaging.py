@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -48,6 +49,13 @@ def test_the_mean_is_over_steps_and_forgets_the_beginning(tmp_path: Path) -> Non
         averaging.on_save_checkpoint(None, module, checkpoint)  # type: ignore[arg-type]
         assert torch.allclose(checkpoint["state_dict"][name], expected), name
         assert torch.equal(checkpoint["raw"][name], noter.steps[-1][name]), name
+    # Of a checkpoint that is written while the mean is measured, training goes on with its own weights all the same.
+    averaging.on_validation_start(SimpleNamespace(state=SimpleNamespace(fn="fit")), module)  # type: ignore[arg-type]
+    within: dict[str, Any] = {"state_dict": module.state_dict()}
+    averaging.on_save_checkpoint(None, module, within)  # type: ignore[arg-type]
+    for name, trained in noter.steps[-1].items():
+        assert torch.equal(within["raw"][name], trained), name
+        assert torch.equal(within["state_dict"][name], checkpoint["state_dict"][name]), name
 
 
 def test_validation_and_the_best_checkpoint_are_of_the_mean_and_training_is_not(train_cli: Cli, tmp_path: Path) -> None:
