@@ -102,7 +102,7 @@ def test_a_fit_that_gathers_ends_with_the_weights_of_one_that_holds(
         data.config = dataclasses.replace(data.config, device_budget=budget)
         fit(module, data, tmp_path / str(budget), steps=4)
         weights.append(torch.cat([w.detach().flatten() for w in module.parameters()]))
-        assert len(images.asked) == 1 if budget == 1.0 else len(images.asked) > 4
+        assert len(images.asked) == 1 if budget == 1.0 else len(images.asked) >= 4
     assert torch.equal(*weights)
 
 
