@@ -21,6 +21,7 @@ COMMANDS = (
     "export",
     "index",
     "losses",
+    "study",
     "search",
     "train",
     "tune",

@@ -3,6 +3,7 @@
     python scripts/compare.py outputs/sweeps/NAME --baseline trainer.accumulate_grad_batches=1
     python scripts/compare.py RUN_A RUN_B
     python scripts/compare.py RUN_A RUN_B --evaluation best_image_folder_photos
+    python scripts/compare.py studies/accumulation
     python scripts/compare.py outputs/sweeps/NAME --where 'loss.koleo_weight>0' --metrics 'test/auc,test/recall_*'
 
 Reads complete run directories only, and says what it left out. Runs that differ in nothing but the seed
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from siamese.commands import study
 from siamese.commands.arguments import Parser
 from siamese.compare import terminal
 from siamese.compare.comparison import Comparison, NothingUsable, Options, compare
@@ -27,6 +29,7 @@ from siamese.compare.metrics import MARGINS
 from siamese.compare.writing import check_heatmap, check_out, default_out, write
 from siamese.errors import ConfigError, RunError
 from siamese.runs.run import running
+from siamese.study.plan import PLAN, read_plan
 
 FAILED, BAD_COMMAND, NOTHING_USABLE, STRICT = 1, 2, 3, 4
 QUIET_LOOKS = 2  # looks without a running run that end --watch: the next job of a sweep takes seconds to appear
@@ -64,6 +67,9 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
     console = console or Console()
     try:
         asked = arguments(words)
+        if (asked.paths[0] / PLAN).exists():
+            _study(asked.paths, console)
+            return 0
         options = Options(
             tuple(asked.where),
             asked.pair_by,
@@ -102,6 +108,12 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
         what = [f"{len(incomplete)} incomplete runs"] * bool(incomplete) + ["unpaired seeds"] * found.unpaired
         return _stop(f"--strict: {' and '.join(what)} (named above)", STRICT)
     return 0
+
+
+def _study(paths: Sequence[Path], console: Console) -> None:
+    if len(paths) > 1:
+        raise ConfigError(f"{paths[0]}: a study is compared by its own plan; expected no other folder")
+    study.show(read_plan(paths[0]), console)
 
 
 def _watch(look: Callable[[], Comparison], every: float, console: Console) -> Comparison:

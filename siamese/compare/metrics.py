@@ -31,6 +31,21 @@ class Margin:
         """The margin on the scale the test works on."""
         return math.log1p(self.size) if self.scale == "log_ratio" else self.size
 
+    @staticmethod
+    def read(entry: Any) -> tuple[str, Margin]:
+        """The pattern and the margin of an entry such as ``{metric: auc, scale: difference, margin: 0.005}``.
+
+        Raises:
+            ConfigError: for anything else.
+        """
+        good = isinstance(entry, Mapping) and entry.keys() == {"metric", "scale", "margin"}
+        size = entry["margin"] if good else None
+        good = good and isinstance(size, (int, float)) and not isinstance(size, bool) and 0 < size < math.inf
+        if not good or entry["scale"] not in ("difference", "log_ratio"):
+            expected = "{metric: PATTERN, scale: difference or log_ratio, margin: a number above 0}"
+            raise ConfigError(f"expected {expected}, found {entry}")
+        return str(entry["metric"]), Margin(entry["scale"], float(entry["margin"]))
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -63,16 +78,17 @@ def read_margins(path: Path) -> list[tuple[str, Margin]]:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: could not be read as YAML ({' '.join(str(error).split())[:120]})") from None
-    expected = "a list of {metric: PATTERN, scale: difference or log_ratio, margin: a number above 0}"
-    out = []
-    for entry in entries if isinstance(entries, list) else [entries]:
-        good = isinstance(entry, Mapping) and entry.keys() == {"metric", "scale", "margin"}
-        size = entry["margin"] if good else None
-        good = good and isinstance(size, (int, float)) and not isinstance(size, bool) and 0 < size < math.inf
-        if not good or entry["scale"] not in ("difference", "log_ratio"):
-            raise ConfigError(f"{path}: expected {expected}, found {entry}")
-        out.append((str(entry["metric"]), Margin(entry["scale"], float(entry["margin"]))))
-    return out
+    if not isinstance(entries, list):
+        raise ConfigError(f"{path}: expected a list of margins, found {entries}")
+    try:
+        return [Margin.read(entry) for entry in entries]
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def margin_of(metric: str, margins: Sequence[tuple[str, Margin]]) -> Margin | None:
+    """The first of ``margins`` whose pattern fits ``metric`` without its part."""
+    return next((m for pattern, m in margins if fnmatch.fnmatchcase(metric.partition("/")[2], pattern)), None)
 
 
 def choose_metrics(runs: Sequence[Run], patterns: Sequence[str], margins: Sequence[tuple[str, Margin]]) -> list[Metric]:
@@ -102,7 +118,7 @@ def choose_metrics(runs: Sequence[Run], patterns: Sequence[str], margins: Sequen
             name,
             entries[name].get("direction"),
             bool(entries[name].get("batch_dependent")),
-            next((m for pattern, m in margins if fnmatch.fnmatchcase(name.partition("/")[2], pattern)), None),
+            margin_of(name, margins),
         )
         for name in names or list(entries)[:MOST_UNNAMED]
     ]

@@ -168,6 +168,18 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Study:
+    """A study: which runs a plan asks for; see :mod:`siamese.study`."""
+
+    plan: str | None = key(None, None, "the plan.yaml whose runs are the jobs")
+    claims: list[str] | None = key(None, None, "only the runs that these claims of it need; null = all")
+    seeds: int | None = key(None, at_least(1), "only so many of its seeds; null = all")
+    pilot: bool = key(False, None, "the runs of its pilot instead")
+    arm: str | None = key(None, None, "of one job: the arm it belongs to; set by the study")
+    digest: str | None = key(None, None, "of one job: of the plan as it was when the job began; set by the study")
+
+
+@dataclass(frozen=True)
 class Config:
     """One run. Groups that name a ``_target_`` hold the arguments of that target beside it; they are checked against
     its signature."""
@@ -191,6 +203,7 @@ class Config:
     figures: Figures = where(Figures)
     logger: dict[str, Any] = where({})
     sweep: Sweep = where(Sweep)
+    study: Study = where(Study)
 
 
 # Nodes that name a _target_, with the arguments that the program itself supplies to it.

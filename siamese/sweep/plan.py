@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -21,8 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from siamese.config.schema import is_scientific
 from siamese.config.validate import flatten
 from siamese.errors import ConfigError
+from siamese.study.plan import read_plan
 
-UNSAID = ("sweep", "experiment")  # what a job does not repeat in its name
+UNSAID = ("sweep", "study", "experiment")  # what a job does not repeat in its name
 LONGEST = 100  # characters of the readable part of a directory's name
 
 
@@ -85,16 +87,16 @@ def plan(arguments: Sequence[str], params: Mapping[str, Any], master: DictConfig
     axes: dict[str, list[str]] = {}
     for override in parser.parse_overrides([*(f"{key}={value}" for key, value in params.items()), *arguments]):
         axes[override.get_key_element()] = _values(override)
-    points = _points(master, parser, axes)
+    points = [(point, point) for point in _points(master, parser, axes)] or _runs_of_study(master, parser, axes)
     swept = [key for key, values in axes.items() if len(values) > 1]
     if not swept and not points:  # a single job is told by all that is said of it
         swept = [key for key in axes if is_scientific(key) and key not in UNSAID]
     compose = Composer(master, loader, parser)
-    combinations = list(itertools.product(points or [[]], itertools.product(*axes.values())))
-    telling = [(*point, *(w for key, w in zip(axes, row, strict=True) if key in swept)) for point, row in combinations]
+    combinations = list(itertools.product(points or [([], [])], itertools.product(*axes.values())))
+    telling = [(*t, *(w for key, w in zip(axes, row, strict=True) if key in swept)) for (_, t), row in combinations]
     short = _short(dict.fromkeys(word.partition("=")[0] for words in telling for word in words))
     jobs: dict[str, Planned] = {}
-    for (point, row), words in zip(combinations, telling, strict=True):
+    for ((point, _), row), words in zip(combinations, telling, strict=True):
         composed, science = compose((*row, *point))
         varied = {short[key]: value for key, _, value in (word.partition("=") for word in words)}
         asked = {key: value for key, _, value in (word.partition("=") for word in words) if not is_scientific(key)}
@@ -196,6 +198,28 @@ def _points(master: DictConfig, parser: OverridesParser, axes: Mapping[str, list
             if key in axes:
                 raise ConfigError(f"{axes[key][0]}: the points of sweep.points set {key} too ({' '.join(point)})")
     return points
+
+
+def _runs_of_study(
+    master: DictConfig, parser: OverridesParser, axes: Mapping[str, list[str]]
+) -> list[tuple[list[str], list[str]]]:
+    """Of every run that a study's plan asks for, its overrides, and those that tell it: its arm and its seed. What the
+    plan says of all runs gives way to its arms and to the command line; what it says of an arm, to nothing."""
+    asked = cast(dict[str, Any], OmegaConf.to_container(master.study, resolve=True))
+    if asked["plan"] is None:
+        return []
+    study = read_plan(Path(asked["plan"]))
+    out = []
+    for arm, seed in study.asked(asked["claims"], asked["seeds"], pilot=asked["pilot"]):
+        told = [f"study.arm={arm}", f"seed={seed}"]
+        own = {o.get_key_element(): str(o.input_line) for o in parser.parse_overrides([*study.arms[arm], *told])}
+        for key in own.keys() & axes.keys():
+            raise ConfigError(f"{axes[key][0]}: {study.path} sets {key} of its arm {arm} ({own[key]})")
+        shared = {o.get_key_element(): str(o.input_line) for o in parser.parse_overrides(list(study.words))}
+        out.append(
+            ([*(word for key, word in shared.items() if key not in axes.keys() | own.keys()), *own.values()], told)
+        )
+    return out
 
 
 def _short(keys: Iterable[str]) -> dict[str, str]:

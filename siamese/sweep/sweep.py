@@ -31,6 +31,7 @@ from siamese.runs.files import atomic, write_json
 from siamese.runs.locks import claim, holder, release
 from siamese.runs.read import holds_a_run
 from siamese.runs.state import State, state
+from siamese.study.plan import read_plan
 from siamese.sweep.job import PATIENCE, STOP, Job, cores
 from siamese.sweep.plan import Plan, Planned, plan
 from siamese.sweep.progress import SIGNALS, Watch, table
@@ -165,7 +166,7 @@ def _launch(
     """Have the launcher run ``todo``; why it stopped early, if it did."""
     task = Job(
         command=(sys.executable, str(Path(sys.argv[0]).absolute()), *_flags(master)),
-        words={job.folder: (*_for_jobs(master), f"sweep.name={master.sweep.name}", *job.words) for job in todo},
+        words={job.folder: (*_for_jobs(master), *_told(master), *job.words) for job in todo},
         cwd=os.getcwd(),
         threads=_threads(master.hydra.launcher, len(todo)),
         timeout=settings.timeout,
@@ -178,9 +179,7 @@ def _launch(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
     watch.start()
     try:
-        returned = launcher.launch(
-            [_overrides(job, directory, str(master.sweep.name), settings.isolate) for job in todo], 0
-        )
+        returned = launcher.launch([_overrides(job, directory, _told(master), settings.isolate) for job in todo], 0)
         for job, result in zip(todo, returned, strict=True):
             _tell_of_loss(job.title, result)
     except KeyboardInterrupt:
@@ -215,14 +214,23 @@ def _tell_of_loss(name: str, result: JobReturn) -> None:
         print(f"{name}: {''.join(traceback.format_exception(lost)).strip()}", file=sys.stderr)
 
 
-def _overrides(job: Planned, directory: Path, name: str, isolate: bool) -> list[str]:
+def _told(master: DictConfig) -> list[str]:
+    """What a job records of the sweep, and of the plan of a study, that it belongs to."""
+    plan = master.study.plan
+    return [
+        f"sweep.name={master.sweep.name}",
+        *([] if plan is None else [f"study.digest={read_plan(Path(plan)).digest}"]),
+    ]
+
+
+def _overrides(job: Planned, directory: Path, told: Sequence[str], isolate: bool) -> list[str]:
     """What the launcher composes for a job. In a process of its own, train.py writes the directory;
     in the launcher's, Hydra does."""
     words = [*job.words, f"hydra.sweep.dir={quoted(directory)}", f"hydra.sweep.subdir={job.folder}"]
     if isolate:
         return [*words, "hydra.output_subdir=null", "hydra/job_logging=none"]
     resumed = [f"resume={quoted(directory / job.folder)}"] if holds_a_run(directory / job.folder) else []
-    return [*words, f"sweep.name={name}", "callbacks.progress_bar=false", *resumed]
+    return [*words, *told, "callbacks.progress_bar=false", *resumed]
 
 
 def _flags(master: DictConfig) -> list[str]:

@@ -41,6 +41,7 @@ SCRIPTS = (
     "compare",
     "tune",
     "losses",
+    "study",
     "accumulation",
     "benchmark",
 )

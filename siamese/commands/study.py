@@ -1,0 +1,77 @@
+"""The rows and verdicts of a study: which of its runs there are, and what they say of each claim.
+
+    python scripts/study.py studies/NAME                               # of the rows beside the plan
+    python scripts/study.py studies/NAME --collect outputs/sweeps/NAME # make those rows of run directories
+    python scripts/study.py studies/NAME --repeat outputs/sweeps/again # hold runs against the rows
+
+Its runs are made by ``python train.py study=accumulation``. Files are written beside plan.yaml: runs.csv, tests.csv,
+table.md, report.html and figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from siamese.commands.arguments import Parser
+from siamese.commands.messages import errors_in_one_line
+from siamese.compare.terminal import safe
+from siamese.errors import ConfigError, RunError
+from siamese.runs.find import find_runs
+from siamese.study import terminal
+from siamese.study.plan import Plan, read_plan
+from siamese.study.repeat import repeated
+from siamese.study.rows import ROWS, collect, read_rows, write_rows
+from siamese.study.verdicts import decide
+from siamese.study.writing import write
+
+LISTED = 8
+
+
+def main(words: Sequence[str] | None = None, console: Console | None = None) -> None:
+    """The command line."""
+    with errors_in_one_line():
+        parser = Parser("study", __doc__ or "")
+        parser.add_argument("study", type=Path, metavar="STUDY", help="the folder of a plan.yaml")
+        parser.add_argument("--collect", type=Path, nargs="+", metavar="DIR", help="write runs.csv of these runs first")
+        again = "instead, hold these runs against the rows of the same arms and seeds"
+        parser.add_argument("--repeat", type=Path, nargs="+", metavar="DIR", help=again)
+        asked = parser.parse_args(words)
+        console = console or Console()
+        plan = read_plan(asked.study)
+        if asked.collect and asked.repeat:
+            raise ConfigError("--collect and --repeat: expected one of them")
+        if asked.repeat:
+            terminal.show_repeat(repeated(plan, read_rows(plan), find_runs(asked.repeat)[0]), console)
+            return
+        if asked.collect:
+            _collect(plan, asked.collect, console)
+        show(plan, console)
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print the verdicts of the rows beside ``plan``, and write the files that are made of them."""
+    rows = read_rows(plan)
+    decided = decide(plan, rows)
+    terminal.show(plan, rows, decided, console)
+    files = ", ".join(write(plan, rows, decided))
+    console.print(f"\nwritten to {plan.path.parent}: {files}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _collect(plan: Plan, folders: Sequence[Path], console: Console) -> None:
+    runs, left_out = find_runs(folders)
+    found = collect(plan, runs)
+    if not found.rows:
+        raise RunError(f"{', '.join(map(str, folders))}: no complete run of {plan.path}")
+    for title, names in {
+        "outside the plan": found.outside,
+        "missing": [f"{arm} seed {seed}" for arm, seed in found.missing],
+        "left out": [f"{run.path.name}: {run.reason}" for run in left_out],
+    }.items():
+        if names:
+            more = f" and {len(names) - LISTED:,} more" * (len(names) > LISTED)
+            text = safe("; ".join(names[:LISTED]) + more)
+            console.print(f"[yellow]{title}[/yellow] ({len(names):,}): {text}", highlight=False, soft_wrap=True)
+    write_rows(plan, found.rows, plan.path.parent / ROWS)

@@ -1,0 +1,55 @@
+"""A study on the terminal: claims with their answers, and below each its comparisons, however narrow it is."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from siamese.compare.terminal import COLOURS, safe
+from siamese.compare.wording import difference_text, margin_text, p_value
+from siamese.study.plan import Plan
+from siamese.study.repeat import Repeated
+from siamese.study.rows import Row
+from siamese.study.verdicts import Answer, Decided
+from siamese.study.writing import noise_text, notes
+
+TONES = {Answer.HOLDS: "bold green", Answer.FAILS: "bold magenta", Answer.OPEN: "yellow"}
+
+
+def show(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], console: Console) -> None:
+    """Print every claim: what it says, its answer, and its comparisons."""
+    console.print(f"[bold]{safe(plan.name)}[/bold]", highlight=False)
+    for line in [plan.question, *notes(plan, rows)]:
+        console.print(safe(line), highlight=False)
+    for one in decided:
+        tone = TONES[one.answer]
+        name, seeds = safe(one.claim.name), f"{one.seeds} of {one.claim.seeds} seeds"
+        console.print(f"\n[{tone}]{one.answer:5}[/{tone}]  [bold]{name}[/bold]  {seeds}", highlight=False)
+        for line in textwrap.wrap(one.claim.says, console.width - 7):
+            console.print(f"       {safe(line)}", highlight=False, soft_wrap=True)
+        for c in one.comparisons:
+            d = c.found
+            p = p_value(d.p_holm)
+            first = f"{d.group.label} against {d.baseline.label}"
+            second = f"{d.metric.name}  {difference_text(d)}"
+            third = f"margin {margin_text(d.metric)}, noise {noise_text(c)}" + f", p {p}" * bool(p)
+            style = COLOURS[d.verdict] if d.verdict else "dim"
+            for line in (first, second, third):
+                console.print(f"       {safe(line)}", highlight=False, soft_wrap=True)
+            console.print(f"       [{style}]{safe(d.says)}[/{style}]", highlight=False, soft_wrap=True)
+
+
+def show_repeat(found: Sequence[Repeated], console: Console) -> None:
+    """Print, of each run, how many of its measures are the study's to the last bit, and the farthest of the others."""
+    for one in found:
+        line = f"{one.arm} seed {one.seed}: {one.equal} of {one.measures} measures are equal to the last bit"
+        if one.farthest is not None:
+            name, before, now = one.farthest
+            line += f"; {name} is farthest, {now!r} for {before!r}"
+        if one.other:
+            line += f" (another {' and other '.join(one.other)})"
+        console.print(safe(line), highlight=False, soft_wrap=True)
+    exact = sum(one.farthest is None for one in found)
+    console.print(f"{exact} of {len(found)} runs are bit for bit those of the study", highlight=False)

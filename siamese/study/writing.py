@@ -1,0 +1,124 @@
+"""The files of a study beside its plan: tests.csv, table.md, report.html and a figure a claim. All are made of runs.csv
+and plan.yaml alone, so that whoever has these two can make the others again."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from siamese.compare.standalone import standalone
+from siamese.compare.theme import page_css
+from siamese.compare.wording import difference_text, margin_text, number, p_value
+from siamese.runs.files import atomic
+from siamese.study.picture import forest
+from siamese.study.plan import Plan
+from siamese.study.rows import Row
+from siamese.study.verdicts import Answer, Compared, Decided
+
+TESTS = (
+    "claim", "arm", "baseline", "metric", "expected", "n", "scale", "margin", "mean", "low", "high", "p_t",
+    "p_sign_flip", "p_tost", "p_holm", "p_tost_holm", "family", "comparisons", "verdict", "decided_by", "seeds_needed",
+    "noise", "answer",
+)  # fmt: skip
+
+
+def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> list[str]:
+    """Write every file beside the plan, and return their names.
+
+    Raises:
+        RunError: when a file cannot be written.
+    """
+    folder = plan.path.parent
+    figures = {f"figures/{f.slug}.svg": standalone(f) for one in decided if (f := forest(one)) is not None}
+    texts = {"tests.csv": tests_csv(decided), "table.md": as_markdown(plan, rows, decided)}
+    texts |= {"report.html": page(plan, rows, decided)} | figures
+    for name, text in texts.items():
+        with atomic(folder / name) as file:
+            file.write(text.encode())
+    for old in (folder / "figures").glob("claim_*.svg"):
+        if f"figures/{old.name}" not in figures:
+            old.unlink()
+    return ["report.html", "tests.csv", "table.md", *["figures/"] * bool(figures)]
+
+
+def tests_csv(decided: Sequence[Decided]) -> str:
+    """Every comparison, a line each, numbers to the last bit."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(TESTS)
+    for one in decided:
+        for c in one.comparisons:
+            d = c.found
+            low, high = d.interval or (None, None)
+            margin = d.metric.margin
+            values = [
+                one.claim.name, d.group.label, d.baseline.label, d.metric.name, c.expected, d.n, d.scale,
+                margin.size if margin else None, d.mean, low, high, d.p_t, d.p_sign_flip, d.p_tost, d.p_holm,
+                d.p_tost_holm, one.claim.family, d.family, d.verdict, d.decided_by, d.seeds_needed, c.noise, c.answer,
+            ]  # fmt: skip
+            writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else str(v) for v in values])
+    return text.getvalue()
+
+
+def as_markdown(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> str:
+    """The table of verdicts, and a table a claim."""
+    lines = ["| claim | answer | seeds |", "|---|---|---|"]
+    lines += [f"| [{one.claim.says}](#{one.claim.name}) | {one.answer} | {one.seeds} |" for one in decided]
+    for one in decided:
+        lines += ["", f"### {one.claim.name}", "", f"{one.claim.says} **{one.answer}.**", ""]
+        lines += [
+            "| arm | against | measure | expected | difference, 95 % interval | margin | p | noise | verdict |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for c in one.comparisons:
+            d = c.found
+            cells = [d.group.label, d.baseline.label, d.metric.name, c.expected, difference_text(d) or "—"]
+            cells += [margin_text(d.metric), p_value(d.p_holm) or "—", noise_text(c), f"{d.says} n={d.n}"]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines += ["", f"*What would change it:* {one.claim.changes}"]
+    lines += ["", *(f"*{line}*" for line in notes(plan, rows))]
+    return "\n".join(lines) + "\n"
+
+
+def noise_text(c: Compared) -> str:
+    """The noise floor on the scale of the margin."""
+    if c.noise is None:
+        return "—"
+    return f"±{c.noise:.1%}" if c.found.scale == "log_ratio" else f"±{number(c.noise)}"
+
+
+def notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """What a reader has to know of the rows: how many of those planned there are, and under which plan they ran."""
+    asked = len(plan.asked())
+    seconds = sum(float(row.facts["seconds"]) for row in rows)
+    out = [f"{len(rows)} of {asked} planned runs, {seconds / 3600:.1f} hours of training and validation."]
+    if plans := sorted({row.facts["plan"] for row in rows} - {plan.digest}):
+        earlier = sum(row.facts["plan"] != plan.digest for row in rows)
+        out.append(f"The plan changed after runs had begun: {earlier} of them are of {', '.join(plans)}.")
+    return out
+
+
+def page(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> str:
+    """report.html: one file that needs nothing else and runs nothing."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(difference=difference_text, p=p_value, margin=margin_text)
+    return environment.get_template("study.html.j2").render(
+        plan=plan,
+        decided=decided,
+        css=Markup(page_css()),
+        forest=forest,
+        noise=noise_text,
+        notes=notes(plan, rows),
+        tones={Answer.HOLDS: "equivalent", Answer.FAILS: "different", Answer.OPEN: "inconclusive"},
+    )
