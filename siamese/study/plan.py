@@ -151,7 +151,14 @@ class _Reader:
         self.path = path
 
     def plan(self, found: Any, digest: str) -> Plan:
-        needed = {"study": str, "question": str, "words": list, "arms": dict, "claims": dict, "margins": list}
+        needed: dict[str, Any] = {
+            "study": str,
+            "question": str,
+            "words": list,
+            "arms": dict,
+            "claims": dict,
+            "margins": list,
+        }
         needed |= {"pilot": list, "first_seed": int, "noise": list}
         self._shape("the plan", found, needed)
         arms = {str(name): self._words(f"arms.{name}", words) for name, words in found["arms"].items()}
@@ -190,7 +197,7 @@ class _Reader:
 
     def _claim(self, name: str, found: Any, arms: Mapping[str, Any]) -> Claim:
         at = f"claims.{name}"
-        needed = {"says": str, "baseline": (str, dict), "arms": list, "metrics": dict, "seeds": int}
+        needed: dict[str, Any] = {"says": str, "baseline": (str, dict), "arms": list, "metrics": dict, "seeds": int}
         self._shape(at, found, needed | {"family": str, "changes": str})
         for metric, expected in found["metrics"].items():
             if expected not in EXPECTED:

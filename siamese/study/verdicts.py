@@ -13,7 +13,7 @@ import numpy as np
 
 from siamese.compare import statistics as st
 from siamese.compare.differences import Difference, cells_of, compared, settled
-from siamese.compare.grouping import Group
+from siamese.compare.grouping import Group, Unit
 from siamese.compare.metrics import Metric
 from siamese.runs.run import Run
 from siamese.study.plan import Claim, Plan, Side
@@ -114,7 +114,7 @@ def _comparisons(plan: Plan, claim: Claim, table: Table) -> list[Difference]:
 def _group(plan: Plan, number: int, side: Side, metric: str, table: Table) -> Group:
     """A side as compare knows them: of each seed a run that has the one measure."""
     source = side.metric or metric
-    runs = {}
+    runs: dict[Unit, list[Run]] = {}
     for seed, row in table.get(side.arm, {}).items():
         value = row.measures.get(source)
         if side.minus is not None:

@@ -216,9 +216,8 @@ def _runs_of_study(
         for key in own.keys() & axes.keys():
             raise ConfigError(f"{axes[key][0]}: {study.path} sets {key} of its arm {arm} ({own[key]})")
         shared = {o.get_key_element(): str(o.input_line) for o in parser.parse_overrides(list(study.words))}
-        out.append(
-            ([*(word for key, word in shared.items() if key not in axes.keys() | own.keys()), *own.values()], told)
-        )
+        kept = [word for key, word in shared.items() if key not in axes.keys() | own.keys()]
+        out.append(([*kept, *own.values()], told))
     return out
 
 
