@@ -236,7 +236,7 @@ class _Reader:
             raise ConfigError(f"{self.path}: margins: {error}") from None
 
     def _words(self, at: str, found: Any) -> tuple[str, ...]:
-        if not isinstance(found, list) or not all(isinstance(word, str) and ("=" in word or word[:1] == "~") for word in found):
+        if not isinstance(found, list) or not all(isinstance(w, str) and ("=" in w or w[:1] == "~") for w in found):
             self._refuse(at, found, "a list of overrides, as in [loss=triplet, data.batch_size=16]")
         return tuple(found)
 
