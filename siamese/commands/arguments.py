@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import textwrap
 from typing import NoReturn
 
 from siamese.errors import ConfigError, nearest
+
+
+class _Paragraphs(argparse.HelpFormatter):
+    """Help as wide as the terminal: paragraphs are wrapped between words, and what is said beside a command goes below
+    one that leaves no room for it."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for indented, block in itertools.groupby(text.splitlines(), lambda line: line.startswith(" ") or not line):
+            if indented:
+                lines += itertools.chain.from_iterable(_below(line, width) for line in block)
+            else:
+                lines += textwrap.wrap(" ".join(block), width, break_long_words=False, break_on_hyphens=False)
+        return "\n".join(lines)
+
+
+def _below(line: str, width: int) -> list[str]:
+    """``line``, or its command and below that what is said of it, where it is longer than ``width``."""
+    command, gap, about = line.strip().partition("  ")
+    return [f"    {command}", f"        {about.strip()}"] if gap and len(line) > width else [line]
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,7 +35,8 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         name: of the command: compare for ``python scripts/compare.py`` and ``siamese-compare``.
-        about: the first line of it describes the command; what follows is shown as it is, below the flags.
+        about: the first line of it describes the command; what follows is shown below the flags, indented lines as
+            they are.
     """
 
     def __init__(self, name: str, about: str) -> None:
@@ -22,7 +45,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"siamese-{name}",
             description=head,
             epilog=rest,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Paragraphs,
             allow_abbrev=False,
         )
 

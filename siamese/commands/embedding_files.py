@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ def check_free(out: Path) -> None:
         raise ConfigError(f"--out {out}: already exists; choose another name")
     if not (above := next(folder for folder in out.absolute().parents if folder.exists())).is_dir():
         raise ConfigError(f"--out {out}: {above} is no folder")
+    if not os.access(above, os.W_OK):
+        raise ConfigError(f"--out {out}: {above} cannot be written to")
 
 
 def write(out: Path, embeddings: Embeddings) -> None:
@@ -77,9 +80,10 @@ def _csv(out: Path, found: Embeddings) -> None:
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     writer.writerow(["id", "path", "label", "split", *(f"z{i}" for i in range(found.embeddings.shape[1]))])
     for i, row in enumerate(found.embeddings):
-        writer.writerow([of.ids[i], of.paths[i], _label(found, i) or "", of.parts[i], *(f"{z:.9g}" for z in row)])
+        path, label = _text(of.paths[i]), _label(found, i) or ""
+        writer.writerow([of.ids[i], path, label, of.parts[i], *(f"{z:.9g}" for z in row)])
     with atomic(out) as file:
-        file.write(text.getvalue().encode(errors="backslashreplace"))  # file names may be no text
+        file.write(text.getvalue().encode())
 
 
 def _parquet(out: Path, found: Embeddings) -> None:

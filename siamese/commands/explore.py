@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from siamese.commands.arguments import Parser
+from siamese.commands.embedding_files import check_free
 from siamese.commands.messages import errors_in_one_line
 from siamese.config.targets import check_handed
 from siamese.config.trust import refuse_strangers
@@ -55,8 +56,8 @@ def _explore(asked: argparse.Namespace, command: str) -> None:
     out = asked.out or asked.run / "explore.html"
     if out.is_dir():
         raise ConfigError(f"{out}: is a folder; expected a file to write, such as {out / 'explore.html'}")
-    if asked.out is not None and out.exists():
-        raise ConfigError(f"--out {out}: already exists; choose another name")
+    if asked.out is not None:
+        check_free(out)
     from siamese.explore.gather import maps, neighbours, read_embedded, thumbnails
     from siamese.explore.page import plotly_script, render
 

@@ -6,14 +6,15 @@
     python scripts/index.py photos.index --remove '*/blurred/*'
     python scripts/index.py photos.index --check                    its own files, and the images that it is of
 
-RUN may be a folder of runs with --by val/auc. An index is a folder. It is whole whenever it is read: adding that is
-interrupted keeps what was added so far, and the same command goes on.
+RUN may be a folder of runs with --by val/auc. An index is a folder. It is whole whenever it is read: what is
+interrupted keeps what was added so far, and --add goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from siamese.commands.arguments import Parser
 from siamese.commands.collected import Collected, collected
 from siamese.commands.console import Console
+from siamese.commands.embedding_files import check_free
 from siamese.commands.messages import errors_in_one_line
 from siamese.commands.trained import add_flags, encoder_of
 from siamese.config.words import pasteable
@@ -45,7 +47,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     kind = "flat (default): all are looked at; hnsw, ivfpq: faster, and some are missed, as is then measured"
     add("--kind", metavar="KIND", help=kind)
     add("--flip", action="store_true", help="average flips, as a run with evaluation.flip does anyway")
-    add("--damaged", choices=("refuse", "skip"), default="refuse", help="files that cannot be decoded")
+    add("--damaged", choices=("refuse", "skip"), help="files that cannot be decoded (default: refuse, and name them)")
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
         "--add", type=Path, nargs="+", metavar="IMAGE", help="a folder, or image files; RUN is an index"
@@ -54,6 +56,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     change.add_argument("--check", action="store_true", help="compare it with its checksums and with the images")
     add("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (default: what the run had)")
     add("--run", dest="moved", type=Path, metavar="RUN", help="--add: where the run of the index is now")
+    parser.set_defaults(checkpoint=None)  # which is best where an index is made, and the index's own later
     asked = parser.parse_args(words)
     changes = {"--add": asked.add, "--remove": asked.remove, "--check": asked.check or None}
     change_asked = next((flag for flag, given in changes.items() if given is not None), None)
@@ -65,9 +68,17 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         return asked
     if asked.images:
         raise ConfigError(f"{asked.images[0]}: expected --out INDEX beside images to make an index of, or --add before")
-    making = {"--kind": asked.kind, "--flip": asked.flip or None, "--by": asked.by}
+    making = {"--kind": asked.kind, "--flip": asked.flip or None, "--by": asked.by, "--checkpoint": asked.checkpoint}
     if flag := next((flag for flag, given in making.items() if given is not None), None):
         raise ConfigError(f"{flag}: is for an index that --out makes")
+    adding = {
+        "--damaged": asked.damaged,
+        "--device": asked.device,
+        "--trust": asked.trust or None,
+        "--run": asked.moved,
+    }
+    if asked.add is None and (flag := next((flag for flag, given in adding.items() if given is not None), None)):
+        raise ConfigError(f"{flag}: is for images that --add embeds{' or --out' if flag != '--run' else ''}")
     return asked
 
 
@@ -96,11 +107,15 @@ def main(words: Sequence[str] | None = None) -> None:
 def _make(asked: argparse.Namespace) -> None:
     from siamese.index.building import created
     from siamese.index.nearest import KINDS, faiss
+    from siamese.index.store import MANIFEST
 
     faiss()  # before what takes long
-    kind = asked.kind or KINDS[0]
-    if asked.out.exists():
-        raise ConfigError(f"--out {asked.out}: already exists; --add FOLDER adds to an index")
+    kind, asked.checkpoint = asked.kind or KINDS[0], asked.checkpoint or "best"
+    if (asked.out / MANIFEST).is_file():
+        raise ConfigError(
+            f"--out {asked.out}: already exists; --add FOLDER adds to an index, and goes on where making it stopped"
+        )
+    check_free(asked.out)
     if kind not in KINDS:
         raise ConfigError(f"--kind {kind}: expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
     asked.run = chosen_run(asked.run.expanduser(), asked.by)
@@ -117,10 +132,10 @@ def _add(index: Index, asked: argparse.Namespace) -> None:
     _fill(index, encoder, given, asked.damaged)
 
 
-def _fill(index: Index, encoder: Encoder, given: Collected, damaged: str) -> None:
+def _fill(index: Index, encoder: Encoder, given: Collected, damaged: str | None) -> None:
     from siamese.index.building import Files, add, recall, structured
 
-    paths = {path.absolute(): i for i, path in enumerate(given.paths)}  # one that is named twice is there once
+    paths = {_whole(path): i for i, path in enumerate(given.paths)}  # one that is named twice is there once
     labels = [given.class_names[given.labels[i]] if given.labels[i] >= 0 else "" for i in paths.values()]
     files = Files([*paths], labels, [str(given.parts[i]) for i in paths.values()])
     index, change = add(index, encoder, files, skip=damaged == "skip")
@@ -137,6 +152,14 @@ def _fill(index: Index, encoder: Encoder, given: Collected, damaged: str) -> Non
             "%s finds %.1f %% of the 10 nearest that looking at all finds", index.manifest.kind, 100 * recall(index)
         )
     _describe(index)
+
+
+def _whole(path: Path) -> Path:
+    """``path`` from the root, without ``..`` where that leads to the same file (of a folder that is a link it may not):
+    one image has one path, wherever it is added from."""
+    absolute = path.absolute()
+    plain = Path(os.path.normpath(absolute))
+    return plain if ".." in absolute.parts and plain.exists() and plain.samefile(absolute) else absolute
 
 
 def _remove(index: Index, pattern: str) -> None:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from siamese.config.schema import TYPES
 from siamese.config.validate import one_line
+from siamese.decoding import names
 from siamese.errors import ConfigError, Interrupted, RunError, nearest
 from siamese.paths import CONF
 from siamese.training.roles import follows
@@ -77,6 +78,10 @@ def errors_in_one_line() -> Iterator[None]:
         _stop(str(error), BAD_COMMAND)
     except RunError as error:
         _stop(str(error), FAILED)
+    except PermissionError as error:  # of a folder that may not be looked into, wherever a path meets it
+        if error.filename is None:
+            raise
+        _stop(f"{names.one_line(error.filename)}: cannot be used ({error.strerror})", FAILED)
     except Interrupted as interrupted:
         if follows():
             sys.exit()  # its leader was interrupted too; another status would have Lightning kill that

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("label", "part", "path")
 PORT = 8765
+FOUND = 10
 
 log = logging.getLogger("search")
 
@@ -44,7 +45,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("index", type=Path, metavar="INDEX", help="made by scripts/index.py")
     add("images", type=Path, nargs="*", metavar="IMAGE", help="what to look for")
-    add("-k", type=int, default=10, metavar="N", help="how many to find (default: 10)")
+    add("-k", type=int, metavar="N", help=f"how many to find (default: {FOUND}, or all where there are fewer)")
     where = "only images with this label, part (train, val, test, …) or path"
     add("--where", action="append", default=[], metavar="FIELD=PATTERN", help=where)
     threshold = "find nothing beyond the run's threshold at this rate of false accepts: 1e-1, 1e-2, 1e-3, or eer"
@@ -62,6 +63,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     asked = parser.parse_args(words)
     if asked.serve and asked.images:
         raise ConfigError(f"{asked.images[0]}: --serve takes no images; they are dropped on its page")
+    if asked.serve and asked.exact:
+        raise ConfigError("--exact: is for images beside it; the page of --serve looks as the kind of index does")
     if asked.port is not None and not asked.serve:
         raise ConfigError(f"--port {asked.port}: is for --serve")
     if not asked.serve and not asked.images:
@@ -109,21 +112,32 @@ def conditions(given: Sequence[str]) -> dict[str, str]:
 
 
 def _search(index: Index, asked: argparse.Namespace, where: dict[str, str]) -> None:
+    from rich import get_console
+
     from siamese.index.network import network_of
 
     within = None if asked.threshold is None else index.threshold(asked.threshold)
-    index.check(asked.k, where)  # before the network is loaded
+    k = _count(index, asked.k, where)  # before the network is loaded
     encoder = network_of(index, "search", run=asked.run, device=asked.device, trust=asked.trust)
     vectors = encoder.embed(asked.images, flip=index.manifest.flip)
-    results = [index.find(vector, asked.k, where=where, within=within, exact=asked.exact) for vector in vectors]
+    results = [index.find(vector, k, where=where, within=within, exact=asked.exact) for vector in vectors]
     if asked.json:
         told = [_told(query, found, within) for query, found in zip(asked.images, results, strict=True)]
-        print(json.dumps(told if len(told) > 1 else told[0], indent=2))
+        text = json.dumps(told if len(told) > 1 else told[0], indent=2)
+        get_console().out(text, highlight=False)  # which ends quietly where the program that reads it has ended
         return
     for query, found in zip(asked.images, results, strict=True):
         _print(query, found, within, asked.threshold)
     if asked.picture or asked.open:
         _draw(index, asked, results)
+
+
+def _count(index: Index, asked: int | None, where: dict[str, str]) -> int:
+    """How many to find: as many as were asked for, or else ten, and fewer where there are no more."""
+    if asked is not None:
+        index.check(asked, where)
+        return asked
+    return min(FOUND, int(index.check(1, where).sum()))
 
 
 def _told(query: Path, found: Sequence[Found], within: float | None) -> dict[str, Any]:
@@ -186,11 +200,15 @@ def _serve(index: Index, asked: argparse.Namespace, where: dict[str, str]) -> No
     from siamese.serve.server import check_installed, listening, serve
 
     check_installed()
+    from siamese.serve.application import MOST
+
     threshold = None if asked.threshold is None else (asked.threshold, index.threshold(asked.threshold))
-    index.check(asked.k, where)
+    k = _count(index, asked.k, where)
+    if k > MOST:
+        raise ConfigError(f"-k {k}: expected at most {MOST} with --serve")
     with listening(asked.port, PORT) as listener:
         encoder = network_of(index, "search", run=asked.run, device=asked.device, trust=asked.trust)
-        serve(index, encoder, listener, k=asked.k, where=where, threshold=threshold)
+        serve(index, encoder, listener, k=k, where=where, threshold=threshold)
 
 
 def _text(path: Path) -> str:

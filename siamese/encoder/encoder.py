@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -25,7 +26,7 @@ from siamese.encoder.gallery import Gallery, Neighbours, Searchable
 from siamese.encoder.images import Block, blocks, damage, items_of, name_of
 from siamese.encoder.network import Network
 from siamese.encoder.thresholds import Threshold, threshold_of
-from siamese.errors import RunError
+from siamese.errors import ConfigError, RunError
 from siamese.evaluation.blocks import directions
 from siamese.evaluator.report import HEADLINE, WITHOUT_CLASSES
 from siamese.models import mirrored
@@ -197,9 +198,12 @@ class Encoder:
         """The Euclidean distance of the unit vectors of two images: 0 to 2.
 
         Raises:
-            ConfigError, RunError: see :meth:`embed`.
+            ConfigError, RunError: see :meth:`embed`; and for more images than one in the place of one, or none.
         """
-        first, second = directions(np.concatenate([self.embed(one), self.embed(other)]))
+        pair = [self.embed(one), self.embed(other)]
+        if [len(vectors) for vectors in pair] != [1, 1]:
+            raise ConfigError(f"expected one image and one other, found {len(pair[0]):,} and {len(pair[1]):,}")
+        first, second = directions(np.concatenate(pair))
         return float(np.linalg.norm(first - second))
 
     def threshold(self, far: str | float | None = None) -> Threshold:
@@ -241,6 +245,8 @@ class Encoder:
         Raises:
             ConfigError, RunError: see :meth:`embed` and :meth:`siamese.encoder.Gallery.search`.
         """
+        if isinstance(among, (str, os.PathLike)):
+            raise ConfigError(f"among={among}: expected an index that is open; siamese.open_index opens one")
         vectors = images.detach().cpu().numpy() if isinstance(images, Tensor) else images
         if not (isinstance(vectors, np.ndarray) and vectors.dtype.kind == "f"):
             vectors = self.embed(images)

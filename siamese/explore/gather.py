@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from siamese.config.schema import Config
 from siamese.data.draws import generator
@@ -52,7 +52,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Sheets:
-    """Thumbnails in sheets of 32 × 32, each an ``edge`` × ``edge`` square: WebP files."""
+    """Thumbnails in sheets of 32 × 32, each whole in an ``edge`` × ``edge`` square: WebP files."""
 
     files: list[bytes]
     edge: int
@@ -139,10 +139,11 @@ def thumbnails(of: Embedded, config: Config) -> Sheets:
         )
     index = np.array([place[str(name)] for name in of.ids])
     for most, quality in QUALITIES:
-        edge = min(most, config.data.image_size)
+        edge = min(most, max(config.data.size))
         files: list[bytes] = []
         for start in range(0, len(index), COLUMNS * ROWS):
-            files.append(_sheet(pixels(source.images, index[start : start + COLUMNS * ROWS]), edge, quality))
+            some = pixels(source.images, index[start : start + COLUMNS * ROWS])
+            files.append(_sheet(some, edge, quality, config.data.background))
             if sum(map(len, files)) > PICTURES:
                 break
         else:
@@ -152,14 +153,16 @@ def thumbnails(of: Embedded, config: Config) -> Sheets:
     return Sheets(files, edge)
 
 
-def _sheet(images: np.ndarray, edge: int, quality: int) -> bytes:
-    """``images``, uint8 [n, 3, H, W], as one WebP file of rows of 32."""
+def _sheet(images: np.ndarray, edge: int, quality: int, background: Sequence[int]) -> bytes:
+    """``images``, uint8 [n, 3, H, W], as one WebP file of rows of 32; beside those that are no squares ``background``,
+    RGB."""
     rows = -(-len(images) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * edge, rows * edge))
     for i, image in enumerate(images.transpose(0, 2, 3, 1)):
         small = Image.fromarray(np.ascontiguousarray(image))
         if small.size != (edge, edge):
-            small = small.resize((edge, edge), Image.Resampling.BICUBIC)
+            red, green, blue = background
+            small = ImageOps.pad(small, (edge, edge), Image.Resampling.BICUBIC, (red, green, blue))
         sheet.paste(small, (i % COLUMNS * edge, i // COLUMNS * edge))
     file = io.BytesIO()
     sheet.save(file, "WEBP", quality=quality)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import io
 import logging
@@ -22,7 +21,7 @@ from siamese.errors import ConfigError, RunError
 from siamese.errors import nearest as nearest_name
 from siamese.evaluation.blocks import directions
 from siamese.evaluation.names import FAR
-from siamese.index.index import Index
+from siamese.index.index import Index, fitting
 from siamese.index.nearest import KINDS, Approximate, nearest
 from siamese.index.store import Added, Manifest, Stored, digest
 from siamese.runs.locks import claim
@@ -186,7 +185,7 @@ def remove(index: Index, pattern: str) -> tuple[Index, int]:
     claim(index.stored.folder)
     stored = Stored.read(index.stored.folder)
     paths, there = stored.columns["paths"], np.flatnonzero(stored.present)
-    gone = [i for i in there.tolist() if fnmatch.fnmatchcase(paths[i], pattern)]
+    gone = [i for i in there.tolist() if fitting(paths[i], pattern)]
     if not gone:
         example = f", such as {visible(paths[there[0] : there[0] + 1])[0]}" if len(there) else ""
         raise ConfigError(

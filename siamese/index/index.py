@@ -60,6 +60,11 @@ def open_index(folder: str | os.PathLike[str]) -> Index:
     return index
 
 
+def fitting(value: str, pattern: str) -> bool:
+    """Whether ``value`` is ``pattern``, or fits it as file names do: a name with brackets fits itself."""
+    return value == pattern or fnmatch.fnmatchcase(value, pattern)
+
+
 class Index:
     """Embedded images in a folder, to be searched; made by ``scripts/index.py``, opened by :func:`open_index`.
 
@@ -97,15 +102,17 @@ class Index:
 
     def search(self, vectors: np.ndarray, k: int) -> Neighbours:
         """The ``k`` nearest to each of ``vectors`` float [N, D], copies and all; of those at one distance, the first
-        comes first.
+        comes first. Where an approximate index finds fewer, the rest have position -1, no text, and are infinitely far.
 
         Raises:
             ConfigError: for more than there are, and for vectors of another length.
         """
         positions, distances = self._nearest(vectors, k, self._allowed({}))
         columns = self.stored.columns
-        paths = np.array(visible([columns["paths"][i] for i in positions.ravel()]), dtype=str)
-        labels = np.array([columns["labels"][i] for i in positions.ravel()], dtype=str)
+        found = np.unique(positions[positions >= 0]).tolist()  # once each, which is how they are told apart as text
+        texts = dict(zip(found, visible([columns["paths"][i] for i in found]), strict=True)) | {-1: ""}
+        paths = np.array([texts[i] for i in positions.ravel().tolist()], dtype=str)
+        labels = np.array([columns["labels"][i] if i >= 0 else "" for i in positions.ravel().tolist()], dtype=str)
         shape = positions.shape
         return Neighbours(paths.reshape(shape), distances, labels.reshape(shape), positions)
 
@@ -154,10 +161,17 @@ class Index:
         count = int(allowed.sum())
         asked = "".join(f" where {name}={pattern}" for name, pattern in where.items())
         if not count:
-            raise ConfigError(f"{self.name}: holds no image{asked}")
+            raise ConfigError(f"{self.name}: holds no image{asked}{self._hint(where)}")
         if not 1 <= k <= count:
             raise ConfigError(f"k={k}: expected 1 to {count:,}, as many as there are{asked} ({self.name})")
         return allowed
+
+    def _hint(self, where: Mapping[str, str]) -> str:
+        """The label that was meant, where it alone is asked for."""
+        if where.keys() != {"label"}:
+            return ""
+        labels = {self.stored.columns["labels"][i] for i in np.flatnonzero(self.stored.present).tolist()} - {""}
+        return nearest(where["label"], map(one_line, sorted(labels)))
 
     def vector(self, position: int) -> np.ndarray:
         """The embedding of the image at ``position``, float32 [D]."""
@@ -196,7 +210,7 @@ class Index:
                     f"--where {name}={pattern}: expected one of {', '.join(FIELDS)}{nearest(name, FIELDS)}"
                 )
             values = self.stored.columns[FIELDS[name]]
-            fits = {value: fnmatch.fnmatchcase(value, pattern) for value in set(values)}
+            fits = {value: fitting(value, pattern) for value in set(values)}
             allowed &= np.fromiter((fits[value] for value in values), bool, len(values))
         return allowed
 

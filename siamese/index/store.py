@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from siamese.decoding.names import one_line
-from siamese.errors import ConfigError, RunError
+from siamese.errors import ConfigError, RunError, nearest
 from siamese.runs.files import TEMPORARY, atomic, sweep_leftovers, write_json
 
 SCHEMA = 1
@@ -102,8 +103,11 @@ class Stored:
             RunError: for an index that is damaged or cut short.
         """
         if not (folder / MANIFEST).is_file():
-            found = "no such folder" if not folder.exists() else f"expected an index, found no {MANIFEST} in it"
-            raise ConfigError(f"{one_line(folder)}: {found}")
+            if folder.exists():
+                raise ConfigError(f"{one_line(folder)}: expected an index, found no {MANIFEST} in it")
+            beside = folder.parent
+            hint = nearest(folder.name, sorted(os.listdir(beside))) if beside.is_dir() else ""
+            raise ConfigError(f"{one_line(folder)}: no such folder{hint}")
         try:
             held = json.loads((folder / MANIFEST).read_text())
             if held["schema"] > SCHEMA:
@@ -132,11 +136,18 @@ class Stored:
             ConfigError: when ``folder`` is there already.
             RunError: when it cannot be written.
         """
-        if folder.exists():
-            raise ConfigError(f"--out {one_line(folder)}: already exists; --add FOLDER adds to an index")
-        stored = cls(folder, manifest)
-        write_json(folder / MANIFEST, asdict(manifest))
-        return stored
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise ConfigError(f"--out {one_line(folder)}: already exists; --add FOLDER adds to an index") from None
+        except OSError as error:
+            raise RunError(f"{one_line(folder)}: could not be made ({error.strerror})") from None
+        try:
+            write_json(folder / MANIFEST, asdict(manifest))
+        except RunError:
+            folder.rmdir()  # so that the same command can be given again
+            raise
+        return cls(folder, manifest)
 
     def with_segment(self, added: Added, instead_of: Sequence[int] = ()) -> Stored:
         """``added`` written as a segment of its own, and the index that has it, without the images at positions

@@ -153,7 +153,7 @@ class _Answers:
             pixels = decode(io.BytesIO(content), self.encoder.decoding).pixels  # as those of a file
         except DamagedError as error:
             raise RefusedError(415, f"this image cannot be read: {error}") from None
-        return self.encoder.embed_pixels(torch.from_numpy(pixels)[None], flip=self.index.manifest.flip)[0].numpy()
+        return self.encoder.embed_pixels(torch.tensor(pixels)[None], flip=self.index.manifest.flip)[0].numpy()
 
     async def _neighbours(self, request: Request, vector: Any, position: int | None) -> Response:
         asked = request.query_params

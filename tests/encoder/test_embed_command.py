@@ -17,8 +17,12 @@ from PIL import Image
 from support.processes import ROOT, Cli
 
 import siamese
+from siamese.commands.collected import Collected, Embeddings
+from siamese.commands.embedding_files import check_out, write
 from siamese.decoding.decode import decode
+from siamese.decoding.names import visible
 from siamese.encoder import Encoder
+from siamese.errors import ConfigError
 
 SCRIPT = "scripts/embed.py"
 
@@ -100,6 +104,26 @@ def test_a_folder_becomes_a_table_of_text(
     z = np.array([[float(row[f"z{i}"]) for i in range(16)] for row in rows], dtype=np.float32)
     assert np.array_equal(z, encoder.embed([row["path"] for row in rows]))
     assert [str(root / row["id"]) for row in rows] == [row["path"] for row in rows]
+
+
+def test_a_name_that_is_no_text_is_written_in_one_way(tmp_path: Path) -> None:
+    paths = [Path("red") / os.fsdecode(name) for name in (b"bad\xff.png", b"caf\xc3\xa9.png", b"a, b.png")]
+    given = Collected(paths, np.array(visible([*map(str, paths)])), np.full(3, -1), [], np.full(3, ""))
+    write(tmp_path / "z.csv", Embeddings(np.ones((3, 2), np.float32), given, None))
+    with open(tmp_path / "z.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["red/bad\\xff.png", "red/café.png", "red/a, b.png"]
+    assert [row["id"] for row in rows] == [row["path"] for row in rows]
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def access(path: Path, mode: int) -> bool:
+        assert (path, mode) == (tmp_path, os.W_OK)
+        return False
+
+    monkeypatch.setattr(os, "access", access)
+    with pytest.raises(ConfigError, match=f"^--out .*z.csv: {tmp_path} cannot be written to$"):
+        check_out(tmp_path / "new" / "z.csv")
 
 
 def test_a_folder_becomes_a_table_that_can_be_looked_at(

@@ -377,3 +377,12 @@ def test_the_lines_of_the_page_run_as_they_are(
     assert found["same"].same == (found["same"].distance <= found["same"].threshold.distance)
     assert found["near"].ids.shape == (2, 10)
     assert set(found["told"].classes) <= {"blue", "green", "red"}
+
+
+def test_a_pair_is_of_two_images_and_an_index_is_open(encoder: Encoder, photos: Path) -> None:
+    image = photos / "red" / "01.png"
+    for one, other, counts in (([image, image], [], "2 and 0"), (image, [image] * 3, "1 and 3")):
+        with pytest.raises(ConfigError, match=f"^expected one image and one other, found {counts}$"):
+            encoder.distance(one, other)
+    with pytest.raises(ConfigError, match=r"^among=photos.index: expected an index .* siamese.open_index opens one$"):
+        encoder.search(image, among="photos.index")  # type: ignore[arg-type]

@@ -8,15 +8,19 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from support.browsing import Visit
-from support.images import write_folder
+from support.images import toy_images, write_folder
 from support.processes import Cli
 
+from siamese.config.data import Data
+from siamese.config.schema import Config
 from siamese.explore import gather
 from siamese.explore.gather import Embedded, Sheets, failed, maps, neighbours, read_embedded, thumbnails
 from siamese.explore.page import render
@@ -193,6 +197,25 @@ def test_thumbnails_are_the_images_and_shrink_to_fit(run: Path, monkeypatch: pyt
     monkeypatch.setattr(gather, "PICTURES", sum(map(len, whole.files)) - 1)
     assert sum(map(len, thumbnails(of, config).files)) < sum(map(len, whole.files))
     assert dataclasses.replace(whole).edge == 16
+
+
+def test_thumbnails_of_images_that_are_no_squares_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = embedded(40)
+    images = torch.zeros(40, 3, 16, 32, dtype=torch.uint8)
+    images[:, 0] = 200  # red, on blue
+    source = dataclasses.replace(toy_images([40]), images=images, ids=of.ids)
+    monkeypatch.setattr(gather, "load", lambda data, seed: source)
+    data = Data(image_size=[16, 32], background=[0, 0, 200])
+    sheets = thumbnails(of, cast(Config, SimpleNamespace(data=data, seed=0)))
+    assert sheets.edge == 32
+    with Image.open(io.BytesIO(sheets.files[0])) as sheet:
+        assert sheet.size == (32 * 32, 2 * 32)
+        pixels = np.asarray(sheet.convert("RGB"), dtype=float)
+    for i in (0, 33, 39):
+        row, column = divmod(i, 32)
+        shown = pixels[row * 32 : row * 32 + 32, column * 32 : column * 32 + 32]
+        assert abs(shown[10:22, 2:30] - [200, 0, 0]).max() < 30
+        assert abs(shown[[*range(6), *range(26, 32)], 2:30] - [0, 0, 200]).max() < 30
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ import siamese
 from siamese.encoder import Encoder
 from siamese.errors import ConfigError, RunError
 from siamese.index import open_index
+from siamese.index.store import Stored
 
 pytest.importorskip("faiss", reason="faiss is not installed (pip install faiss-cpu)")
 
@@ -95,6 +96,73 @@ def test_adding_twice_adds_once(index: Path, pictures: Path, tmp_path: Path, cli
     )
     assert len(open_index(index)) == 79
     assert open_index(index).find(found.vector(0), 1)[0].copies == ()
+
+
+def test_an_image_has_one_path_wherever_it_is_added_from(index: Path, pictures: Path, tmp_path: Path, cli: Cli) -> None:
+    script, elsewhere = ROOT / "scripts" / "index.py", tmp_path / "elsewhere"
+    assert "0 added, 20 there already" in cli(script, index, "--add", "../red", cwd=pictures / "blue").stdout
+    elsewhere.mkdir()
+    (elsewhere / "link").symlink_to(pictures / "red")  # so link/.. is pictures, and not elsewhere
+    assert "20 added" in cli(script, index, "--add", "link/../green", cwd=elsewhere).stdout
+    assert str(elsewhere / "link" / ".." / "green" / "00.png") in open_index(index).stored.columns["paths"]
+
+
+def test_names_of_any_kind_are_found_and_removed(
+    network: Path, pictures: Path, tmp_path: Path, encoder: Encoder, cli: Cli
+) -> None:
+    folder = tmp_path / "[a] b*"
+    odd = [b"bad\xff.png", b"new\nline.png", b"[x].png"]
+    for name, source in zip(odd, sorted((pictures / "red").iterdir()), strict=False):
+        place = Path(os.fsdecode(os.fsencode(folder / "it's [red]") + b"/" + name))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, place)
+    where = tmp_path / "odd.index"
+    cli("scripts/index.py", network, folder, "--out", where)
+    query = str(pictures / "red" / "00.png")
+    done = cli("scripts/search.py", where, query, "--where", "label=it's [red]", COLUMNS="80")  # 3, fewer than ten
+    assert [line.split()[0] for line in done.stdout.splitlines()[-3:]] == ["1", "2", "3"]
+    assert max(map(len, done.stdout.splitlines()[1:])) <= 80
+    assert "bad\\xff.png" in done.stdout
+    assert "new\\nline.png" in done.stdout
+    found = encoder.search([query, query], k=3, among=open_index(where))
+    assert found.ids[0].tolist() == found.ids[1].tolist()  # however often a name is shown
+    assert "1 image removed, 2 left" in cli("scripts/index.py", where, "--remove", folder / "it's [red]/[x].png").stdout
+
+
+def test_where_a_graph_finds_fewer_there_is_nothing(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = open_index(made)
+    monkeypatch.setattr(index, "_nearest", lambda *_: (np.array([[3, -1]]), np.array([[0.5, np.inf]])))
+    found = index.search(np.ones((1, index.manifest.dimensions)), 2)
+    assert found.ids.tolist() == [[index.stored.columns["paths"][3], ""]]
+    assert found.classes.tolist() == [[index.stored.columns["labels"][3], ""]]
+
+
+def test_an_index_is_begun_by_one_process_alone(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = open_index(made).manifest
+    Stored.create(tmp_path / "new" / "index", manifest)
+    monkeypatch.setattr(Path, "exists", lambda self: False)  # as it was a moment before
+    with pytest.raises(ConfigError, match="already exists"):
+        Stored.create(tmp_path / "new" / "index", manifest)
+    monkeypatch.undo()
+
+    def full(*_: object) -> None:
+        raise RunError("index.json: could not be written (No space left on device)")
+
+    monkeypatch.setattr("siamese.index.store.write_json", full)
+    with pytest.raises(RunError, match="No space left"):
+        Stored.create(tmp_path / "full", manifest)
+    assert not (tmp_path / "full").exists()  # the same command can be given again
+
+
+@pytest.mark.slow
+def test_what_reads_the_json_may_stop_reading(made: Path, pictures: Path) -> None:
+    words = [sys.executable, "scripts/search.py", made, *sorted(pictures.glob("*/*.png")), "--json"]
+    process = subprocess.Popen([*map(str, words)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.wait()
 
 
 def test_what_is_removed_is_found_no_more(index: Path, pictures: Path, cli: Cli) -> None:
@@ -204,6 +272,18 @@ WRONG = {
     "nothing there": (["search", "{made}", "{q}", "--where", "label=pink"], 2, "holds no image where label=pink"),
     "no such threshold": ("search {made} {q} --threshold 1e-4".split(), 2, "1e-4: expected one of eer, 1e-1"),
     "nothing to look for": (["search", "{made}"], 2, "expected images to look for, or --serve"),
+    "nearly there": (["search", "{made}x", "{q}"], 2, "no such folder; did you mean 'pictures.index'?"),
+    "nearly a label": (["search", "{made}", "{q}", "--where", "label=rad"], 2, "label=rad; did you mean 'red'?"),
+    "exact on the page": (["search", "{made}", "--serve", "--exact"], 2, "--exact: is for images beside it"),
+    "a checkpoint later": (
+        "index {made} --add {pictures} --checkpoint last".split(), 2, "--checkpoint: is for an index that --out makes"
+    ),
+    "a run for nothing": (
+        "index {made} --check --run {network}".split(), 2, "--run: is for images that --add embeds"
+    ),
+    "skipped for nothing": ("index {made} --damaged skip".split(), 2, "--damaged: is for images that --add embeds or"),
+    "a file in the way": ("index {network} {pictures} --out {folder}/x.txt/i".split(), 2, "x.txt is no folder"),
+    "no index in the way": ("index {network} {pictures} --out {folder}".split(), 2, "exists; choose another name"),
     "there already": ("index {network} {pictures} --out {made}".split(), 2, "already exists; --add FOLDER adds"),
     "an empty folder": (["index", "{network}", "{folder}/empty", "--out", "{folder}/i"], 2, "holds no image"),
     "no such kind": ("index {network} {pictures} --out {folder}/i --kind hsnw".split(), 2, "did you mean 'hnsw'?"),

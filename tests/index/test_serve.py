@@ -55,7 +55,8 @@ def hostile(made: Path, pictures: Path, cli: Cli, tmp_path_factory: pytest.TempP
 def address(hostile: Path) -> Iterator[str]:
     """Where the page of ``hostile`` is."""
     words = [sys.executable, "scripts/search.py", str(hostile), "--serve", "--port", "0"]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
         found = re.match(r"(http://127\.0\.0\.1:\d+)/ shows the page; Ctrl-C ends it", said)
@@ -63,6 +64,7 @@ def address(hostile: Path) -> Iterator[str]:
         yield found[1]
         process.send_signal(signal.SIGINT)
         assert process.wait(20) in (0, 130)
+        assert process.stdout.read() == ""  # whatever was asked for
 
 
 @pytest.fixture
