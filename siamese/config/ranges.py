@@ -55,6 +55,7 @@ COLOUR: Range = (
 )
 CHANNELS: Range = (lambda v: len(v) == 3, "3 numbers, one a channel")
 DEVIATIONS: Range = (lambda v: len(v) == 3 and min(v) > 0, "3 numbers above 0, one a channel")
+ISOLATION: Range = (lambda v: v is True or v is False or v in ("auto", "fork"), "one of auto, fork, true, false")
 FOLDER_NAME: Range = (
     lambda v: re.fullmatch(r"\w[\w.+-]*", v) is not None,
     "the name of a folder: letters, digits and . _ + -",

@@ -18,6 +18,7 @@ from siamese.config.fields import key, where
 from siamese.config.ranges import (
     ARGUMENTS,
     FOLDER_NAME,
+    ISOLATION,
     MODULES,
     SEED,
     SHARE_OR_COUNT,
@@ -164,7 +165,12 @@ class Sweep:
     )
     fail_fast: bool = key(False, None, "stop every job once one has failed")
     timeout: float | None = key(None, above(0), "seconds that a job may take")
-    isolate: bool = key(True, None, "each job in a process of its own")
+    isolate: bool | str = key(
+        "auto",
+        ISOLATION,
+        "jobs are processes of their own: fork (of one that has imported torch) | true (started anew) | auto (fork on "
+        "Linux, on one CPU device, else true); false = all in the launcher's",
+    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ frozen :class:`~siamese.config.schema.Config` or raises :class:`ConfigError` wit
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_origin, get_type_hints
@@ -160,6 +161,9 @@ def _check_combinations(config: Config) -> None:
             f"device.strategy={device.strategy}: with device.devices={device.devices} each trains in a "
             "process of its own; expected ddp (device=cpu_ddp or device=cuda_ddp)"
         )
+    if sweep.isolate == "fork" and (device.devices > 1 or sys.platform != "linux"):
+        why = f"device.devices={device.devices}" if device.devices > 1 else f"on {sys.platform}"
+        raise ConfigError(f"sweep.isolate=fork: {why}; expected sweep.isolate=true, which starts each job anew")
     if device.devices > 1 and not sweep.isolate:
         raise ConfigError(
             f"device.devices={device.devices}: the processes of a run start its command again, which in the "

@@ -1,16 +1,15 @@
 """One job of a sweep, wherever a Hydra launcher calls it: in a process of its own that costs only
-itself, or, with ``sweep.isolate=false``, in the launcher's."""
+itself (started anew, or forked from one that has imported torch), or, with ``sweep.isolate=false``, in the
+launcher's."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import logging
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import traceback
@@ -29,11 +28,15 @@ from siamese.runs.files import write_json
 from siamese.runs.locks import holder, release
 from siamese.runs.read import holds_a_run, read_manifest, status_if_readable
 from siamese.runs.state import state
+from siamese.sweep.forked import Forked, fork
+from siamese.sweep.warm import tied_to
 
 PATIENCE = 20.0  # seconds for a job that was asked to stop, or whose last process has not ended
 IMPATIENCE = 2.0  # the same, once it is asked again
 POLL = 0.1
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+FORK = "fork"  # of sweep.isolate
+Child = subprocess.Popen[bytes] | Forked
 STOP = "stop.json"  # in the sweep's directory: why no job is to begin, and those that run are to stop
 
 
@@ -57,13 +60,13 @@ class Job:
     threads: int | None = None
     timeout: float | None = None
     fail_fast: bool = False
-    isolate: bool = True
+    isolate: bool | str = True
 
     def __call__(self, config: DictConfig) -> None:
         directory = Path(HydraConfig.get().runtime.output_dir)
         if (directory.parent / STOP).exists():
             return
-        if self.isolate:
+        if self.isolate is not False:
             self._run(directory)
         else:
             self._run_here(directory, config)
@@ -91,7 +94,13 @@ class Job:
             return None
 
         patience = PATIENCE if self.timeout is None else min(PATIENCE, self.timeout)
-        run_apart([*self.command, *words], directory, self.cwd, self._environment(directory), asked, patience)
+        command, environment = [*self.command, *words], self._environment(directory)
+        if self.isolate == FORK:
+            with tempfile.TemporaryFile() as output:
+                forked = fork(command, self.cwd, environment, output)
+                report(directory, forked, wait(forked, asked, patience), output)
+        else:
+            run_apart(command, directory, self.cwd, environment, asked, patience)
 
     def _environment(self, directory: Path) -> dict[str, str]:
         """How many threads the job may use: those it began with, or else those it is given."""
@@ -162,10 +171,10 @@ def run_apart(
             start_new_session=True,  # a Ctrl-C is passed on once, not felt by all of them at once
             preexec_fn=_tied_to(os.getpid()),
         )
-        _report(directory, child, _wait(child, asked, patience), output)
+        report(directory, child, wait(child, asked, patience), output)
 
 
-def _wait(child: subprocess.Popen[bytes], asked: Callable[[], Ending | None], patience: float) -> Ending | None:
+def wait(child: Child, asked: Callable[[], Ending | None], patience: float) -> Ending | None:
     """Wait for ``child`` to end, or to be asked to and to end; how it was asked, if it was."""
     notice, noticed = signal.getsignal(signal.SIGUSR2), []  # submitit's: it requeues, and ends this process
     if callable(notice):
@@ -202,22 +211,17 @@ def cores() -> int:
 def _tied_to(parent: int) -> Callable[[], None]:
     """What a job's process does before it becomes train.py: listen to signals again (the sweep's
     block Ctrl-C), and, where the system can, be asked to stop when its parent dies."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    pr_set_pdeathsig = 1
 
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has it ignored in the background
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a queue's notice, which is meant for the parent
-        if libc is not None:
-            libc.prctl(pr_set_pdeathsig, signal.SIGINT)
-            if os.getppid() != parent:  # too late to be told
-                os._exit(128 + signal.SIGINT)
+        tied_to(parent, signal.SIGINT)
 
     return prepare
 
 
-def _end(child: subprocess.Popen[bytes], patience: float) -> None:
+def _end(child: Child, patience: float) -> None:
     """Ask ``child`` and its own processes to save and stop; end them if they do not."""
     for number in (signal.SIGINT, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
@@ -227,9 +231,11 @@ def _end(child: subprocess.Popen[bytes], patience: float) -> None:
             return
 
 
-def _report(directory: Path, child: subprocess.Popen[bytes], asked: Ending | None, output: IO[bytes]) -> None:
+def report(directory: Path, child: Child, asked: Ending | None, output: IO[bytes]) -> None:
     """Say in the directory how the job ended, where its process could not."""
-    if child.returncode == 0:
+    status = child.poll()
+    assert status is not None  # it has ended
+    if status == 0:
         return
     said = status_if_readable(directory)
     spoke = said.get("pid") == child.pid and said.get("state") in ("failed", "interrupted")
@@ -237,7 +243,7 @@ def _report(directory: Path, child: subprocess.Popen[bytes], asked: Ending | Non
         return
     output.seek(0)
     text = output.read().decode(errors="replace")
-    _say(directory, asked or _death(child.returncode, text), "" if spoke else text)
+    _say(directory, asked or _death(status, text), "" if spoke else text)
 
 
 def _death(status: int, text: str) -> Ending:

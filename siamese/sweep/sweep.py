@@ -32,12 +32,13 @@ from siamese.runs.locks import claim, holder, release
 from siamese.runs.read import holds_a_run
 from siamese.runs.state import State, state
 from siamese.study.plan import read_plan
-from siamese.sweep.job import PATIENCE, STOP, Job, cores
+from siamese.sweep.job import FORK, PATIENCE, STOP, Job, cores
 from siamese.sweep.plan import Plan, Planned, plan
 from siamese.sweep.progress import SIGNALS, Watch, table
 
 SWEEPS_OWN = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
 REPLACED = ".replaced"
+GPUS = ("/dev/nvidiactl", "/dev/kfd")  # of NVIDIA and of AMD, where there is one
 
 
 def sweep(words: Sequence[str], params: Mapping[str, Any], master: DictConfig, context: HydraContext) -> None:
@@ -171,7 +172,7 @@ def _launch(
         threads=_threads(master.hydra.launcher, len(todo)),
         timeout=settings.timeout,
         fail_fast=settings.fail_fast,
-        isolate=settings.isolate,
+        isolate=_isolation(settings.isolate, [dict(job.composed["device"]) for job in todo]),
     )
     launcher = Plugins.instance().instantiate_launcher(context, task, master)
     watch = Watch(directory, todo, len(planned.jobs))
@@ -179,7 +180,9 @@ def _launch(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
     watch.start()
     try:
-        returned = launcher.launch([_overrides(job, directory, _told(master), settings.isolate) for job in todo], 0)
+        returned = launcher.launch(
+            [_overrides(job, directory, _told(master), settings.isolate is not False) for job in todo], 0
+        )
         for job, result in zip(todo, returned, strict=True):
             _tell_of_loss(job.title, result)
     except KeyboardInterrupt:
@@ -198,6 +201,15 @@ def _launch(
     with contextlib.suppress(RunError):
         return str(read_json(directory / STOP).get("reason"))
     return None
+
+
+def _isolation(asked: bool | str, devices: Sequence[Mapping[str, Any]]) -> bool | str:
+    """What ``auto`` is for jobs on ``devices``: forks where these are safe and a start anew costs most."""
+    if asked != "auto":
+        return asked
+    gpu = any(Path(place).exists() for place in GPUS)
+    on_cpu = all(one["accelerator"] == "cpu" or (one["accelerator"] == "auto" and not gpu) for one in devices)
+    return FORK if sys.platform == "linux" and on_cpu and all(one["devices"] == 1 for one in devices) else True
 
 
 def _wait_for(directories: Sequence[Path]) -> None:

@@ -52,14 +52,16 @@ def fake(sweeps: Path) -> Cli:
     return run
 
 
-def command(sweeps: Path) -> list[str]:
+def command(sweeps: Path, *words: str) -> list[str]:
     escaped = str(sweeps).replace("'", "\\'")
-    return [f"hydra.sweep.dir='{escaped}/${{sweep.name}}'", "sweep.name=x", "trainer.max_epochs=3"]
+    usual = [f"hydra.sweep.dir='{escaped}/${{sweep.name}}'", "sweep.name=x", "trainer.max_epochs=3"]
+    usual += [] if any(word.startswith("sweep.isolate=") for word in words) else ["sweep.isolate=true"]
+    return [*usual, *words]
 
 
 def start(sweeps: Path, *words: str, ways: dict[int, str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, FAKE, "-m", *command(sweeps), *words],
+        [sys.executable, FAKE, "-m", *command(sweeps, *words)],
         cwd=ROOT,
         env={**os.environ, "FAKE": json.dumps(ways), "COLUMNS": "200", **environment},
         stdout=subprocess.PIPE,
@@ -105,9 +107,10 @@ def at_epoch(sweep: Path, seed: int, epoch: int) -> Callable[[], bool]:
 # -- what goes wrong in a job --------------------------------------------------------------------------
 
 
-def test_what_goes_wrong_costs_itself_alone_and_goes_on_next_time(fake: Cli, sweeps: Path) -> None:
+@pytest.mark.parametrize("isolate", ["true", "fork"])
+def test_what_goes_wrong_costs_itself_alone_and_goes_on_next_time(isolate: str, fake: Cli, sweeps: Path) -> None:
     ways = {1: "raise", 2: "exit", 3: "kill", 4: "hang", 5: "fail at once"}
-    words = ("seed=range(7)", "sweep.timeout=4")
+    words = ("seed=range(7)", "sweep.timeout=4", f"sweep.isolate={isolate}")
     done = fake(*words, ways=ways, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: 5 of 7 jobs did not complete; train.log in each directory says more\n"
@@ -176,8 +179,9 @@ def test_all_of_it_again_sets_the_earlier_runs_aside(fake: Cli, sweeps: Path) ->
 # -- what happens to the sweep -------------------------------------------------------------------------
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(fake: Cli, sweeps: Path) -> None:
-    process = start(sweeps, "seed=0,1", ways={0: "wait"})  # at its second epoch, until the signal has come
+@pytest.mark.parametrize("isolate", ["true", "fork"])
+def test_ctrl_c_saves_and_the_same_command_goes_on(isolate: str, fake: Cli, sweeps: Path) -> None:
+    process = start(sweeps, "seed=0,1", f"sweep.isolate={isolate}", ways={0: "wait"})  # until it is told to
     wait_for(at_epoch(sweeps / "x", 0, 1), process)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
@@ -189,8 +193,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(fake: Cli, sweeps: Path) -> N
     assert {seed: value(run) for seed, run in runs(sweeps / "x").items()} == {0: expected(0), 1: expected(1)}
 
 
-def test_a_second_ctrl_c_does_not_wait(sweeps: Path) -> None:
-    process = start(sweeps, "seed=0", ways={0: "hang"})
+@pytest.mark.parametrize("isolate", ["true", "fork"])
+def test_a_second_ctrl_c_does_not_wait(isolate: str, sweeps: Path) -> None:
+    process = start(sweeps, "seed=0", f"sweep.isolate={isolate}", ways={0: "hang"})
     wait_for(lambda: states(sweeps / "x").get(0) == "running", process)
     process.send_signal(signal.SIGINT)
     wait_for((sweeps / "x" / STOP).exists, process)  # the first was heard
@@ -202,8 +207,9 @@ def test_a_second_ctrl_c_does_not_wait(sweeps: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a job goes on without its parent, and is refused")
-def test_a_killed_sweep_takes_its_jobs_with_it(fake: Cli, sweeps: Path) -> None:
-    process = start(sweeps, "seed=0,1", ways={0: "slow"})
+@pytest.mark.parametrize("isolate", ["true", "fork"])
+def test_a_killed_sweep_takes_its_jobs_with_it(isolate: str, fake: Cli, sweeps: Path) -> None:
+    process = start(sweeps, "seed=0,1", f"sweep.isolate={isolate}", ways={0: "slow"})
     wait_for(at_epoch(sweeps / "x", 0, 1), process)
     process.kill()
     process.communicate()
