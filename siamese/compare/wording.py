@@ -12,11 +12,12 @@ from siamese.compare.statistics import ALPHA, LEAST_SEEDS
 
 
 def number(value: float | None, sign: bool = False, decimals: int | None = USUAL) -> str:
-    """As many decimals as asked, four digits and an exponent where that is None; a true minus."""
+    """As many decimals as asked, four digits and an exponent where that is None; a true minus. What is rounded to zero
+    has no sign."""
     if value is None:
         return ""
-    text = f"{value:.3e}" if decimals is None else f"{value:.{decimals}f}"
-    if sign and not text.startswith("-"):
+    text = f"{value:z.3e}" if decimals is None else f"{value:z.{decimals}f}"
+    if sign and not text.startswith("-") and float(text) != 0:
         text = f"+{text}"
     return text.replace("-", "−")
 
