@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from siamese.compare import page, tables, wording
+from siamese.compare.budgets import Budgets
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import shown
 from siamese.compare.standalone import standalone
@@ -57,10 +58,12 @@ def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]
         RunError: when a file cannot be written.
     """
     created = time.strftime("%Y-%m-%d %H:%M %z")
+    drawn = page.draw(c, heatmap)
     texts = {
         "runs.csv": tables.as_csv(tables.runs_rows(c)),
         "groups.csv": tables.as_csv(tables.groups_rows(c)),
         "tests.csv": tables.as_csv(tables.tests_rows(c)),
+        "budgets.csv": tables.as_csv(tables.budgets_rows(drawn.budgets)),
         "table.md": tables.as_markdown(c),
         "table.tex": tables.as_latex(c),
     }
@@ -68,8 +71,7 @@ def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]
     for name, text in texts.items():
         with atomic(out / name) as file:
             file.write(text.encode("utf-8", "replace"))
-    write_json(out / "report.json", as_json(c, words, created))
-    drawn = page.draw(c, heatmap)
+    write_json(out / "report.json", as_json(c, drawn.budgets, words, created))
     figures = {f"{figure.slug}.svg": standalone(figure) for figure in drawn.figures()}
     texts = {f"figures/{name}": text for name, text in figures.items()}
     for name, text in (texts | {"report.html": page.render(c, drawn, words, created)}).items():
@@ -81,7 +83,7 @@ def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]
     return ["report.html", *tables_written, "report.json", *["figures/"] * bool(figures)]
 
 
-def as_json(c: Comparison, words: Sequence[str], created: str) -> dict[str, Any]:
+def as_json(c: Comparison, over: Sequence[Budgets], words: Sequence[str], created: str) -> dict[str, Any]:
     """Everything a comparison holds, for programs."""
     return {
         "schema_version": REPORT_VERSION,
@@ -116,4 +118,5 @@ def as_json(c: Comparison, words: Sequence[str], created: str) -> dict[str, Any]
         ],
         "cells": list(tables.groups_rows(c)),
         "tests": list(tables.tests_rows(c)),
+        "budgets": list(tables.budgets_rows(over)),
     }
