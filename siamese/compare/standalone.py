@@ -25,6 +25,11 @@ Rule = tuple[tuple[int, int], list[str], dict[str, str]]  # how specific, the pa
 def standalone(figure: Figure) -> str:
     """The SVG of ``figure``: title, drawing, legend."""
     ElementTree.register_namespace("", SVG)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(elements(figure), encoding="unicode")}\n'
+
+
+def elements(figure: Figure) -> ElementTree.Element:
+    """The elements of that SVG."""
     svg = ElementTree.fromstring(str(figure.drawing).replace("<svg", f'<svg xmlns="{SVG}"', 1))
     wide, high = float(svg.get("width", "0")), float(svg.get("height", "0"))
     _resolve(svg, [])
@@ -55,7 +60,7 @@ def standalone(figure: Figure) -> str:
         for line in lines:
             _add(root, "text", x=short(EDGE + 24), y=short(y), fill=ink, **{"font-size": "11"}).text = line
             y += LINE
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    return root
 
 
 def _add(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementTree.Element:
