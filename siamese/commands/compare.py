@@ -91,7 +91,8 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
         own_words = sys.argv[1:] if words is None else words
         files, boxes = write(found, out, asked.heatmap, own_words, asked.paper)
         said = f"\nwritten to {out}: {', '.join(files)}"
-        said += f"\nboxes in PNG and PDF, for no font there has them: {several(sorted(boxes))}" * bool(boxes)
+        letters = [letter if letter.isprintable() else f"U+{ord(letter):04X}" for letter in sorted(boxes)]
+        said += f"\nboxes in PNG and PDF, whose font does not have them: {several(letters)}" * bool(boxes)
         console.print(said, highlight=False, soft_wrap=True, markup=False)
     except ConfigError as error:
         return _stop(str(error), BAD_COMMAND)

@@ -29,8 +29,7 @@ from siamese.compare.standalone import elements
 DPI = 200  # of the PNG, and of the images in a PDF
 INCH, POINT = 96.0, 0.75  # pixels in an inch, points in a pixel
 DOT = 0.01  # pixels: a stroke without length would not be drawn, and a dot is the round cap of one
-# Letters stay text in a PDF, and simplified paths would lose dots.
-STYLE: Any = {"pdf.fonttype": 42, "font.family": "DejaVu Sans", "path.simplify": False}
+STYLE: Any = {"pdf.fonttype": 42, "font.family": "DejaVu Sans"}  # the letters of a PDF stay text
 ANCHORS = {"start": "left", "middle": "center", "end": "right"}
 
 

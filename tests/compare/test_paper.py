@@ -6,6 +6,7 @@ import base64
 import io
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -64,6 +65,16 @@ def test_elements_are_where_the_svg_has_them() -> None:
         assert seen(image, x, y) == colour, (x, y)
 
 
+def test_no_dot_of_many_is_lost() -> None:
+    d = Drawing(200, 100, "")
+    places = [(10 + 6 * i, 10 + 6 * j) for i in range(30) for j in range(14)]
+    path = "".join(f"M{x} {y}h0" for x, y in places)
+    d.add("path", d=path, stroke="#123456", stroke_width="3", stroke_linecap="round")
+    image = pixels(one(d))
+    assert {seen(image, x, y) for x, y in places} == {"#123456"}
+    assert {seen(image, x + 3, y + 3) for x, y in places} == {"#ffffff"}
+
+
 @pytest.mark.parametrize(("anchor", "where"), [("start", 1), ("middle", 0.5), ("end", 0)])
 @pytest.mark.parametrize("turn", [0, -90])
 def test_text_stands_on_its_anchor_and_turns_as_svg_says(anchor: str, where: float, turn: int) -> None:
@@ -84,6 +95,16 @@ def test_letters_that_no_font_has_are_told_and_a_dollar_is_a_dollar() -> None:
     assert boxes == {"猫"}
     assert files["pdf"].startswith(b"%PDF")
     assert files == as_paper(one(d))[0]  # the same bytes
+
+
+def test_letters_that_xml_cannot_hold_are_marked() -> None:
+    d = Drawing(100, 50, "\x1b")
+    d.text(10, 20, "a\x00\x1b[2J\ud800\uffff", anchor="start")
+    figure = Figure("f", "\x07 title", d.markup(), "", (("g0", "\x01 name"),))
+    root = ElementTree.fromstring(standalone(figure))
+    shown = [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert shown == ["� title", "a��[2J��", "� name"]
+    assert as_paper(figure)[0]["pdf"].startswith(b"%PDF")
 
 
 def runs_of_all_figures(root: Path) -> None:
@@ -111,6 +132,13 @@ def test_paper_writes_each_figure_and_forgets_those_of_before(tmp_path: Path) ->
         assert all(path.read_bytes().startswith(start) for path in files)
     with Image.open(out / "figures" / f"{figures[0]}.png") as image:
         assert image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+    for seed in range(2):  # of other figures, with a letter that no font has and one that would steer a terminal
+        write_run(
+            tmp_path / "s" / str(seed), {KOLEO: 0.1, "seed": seed, "model._target_": "a\x9b猫"}, {"test/auc": 0.9}
+        )
+    text = io.StringIO()
+    assert command.main([*words, "--paper"], Console(file=text, width=80)) == 0
+    assert "boxes in PNG and PDF, whose font does not have them: U+009B, 猫\n" in text.getvalue()
     assert command.main(words, Console(quiet=True)) == 0
     assert {path.suffix for path in (out / "figures").iterdir()} == {".svg"}
 
