@@ -27,7 +27,7 @@ from siamese.compare import terminal
 from siamese.compare.comparison import Comparison, NothingUsable, Options, compare
 from siamese.compare.metrics import MARGINS
 from siamese.compare.writing import check_heatmap, check_out, default_out, write
-from siamese.errors import ConfigError, RunError
+from siamese.errors import ConfigError, RunError, several
 from siamese.runs.run import running
 from siamese.study.plan import PLAN, read_plan
 
@@ -56,6 +56,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--margins", type=Path, default=MARGINS, metavar="FILE", help=margins)
     out = "where the files go (default: DIR.comparison beside the first DIR)"
     add("--out", type=Path, metavar="DIR", help=out)
+    paper = "write every figure as PNG (200 dpi) and PDF too, for a paper"
+    add("--paper", action="store_true", help=paper)
     watch = "redraw the tables while runs are going on (every 10 s), then write the files"
     add("--watch", nargs="?", type=_seconds, const=10.0, metavar="SECONDS", help=watch)
     add("--strict", action="store_true", help="exit with 4 when a run is incomplete or a seed unpaired")
@@ -92,8 +94,12 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
         found = look() if asked.watch is None else _watch(look, asked.watch, console)
         if asked.watch is None:
             terminal.show(found, console)
-        files = ", ".join(write(found, out, asked.heatmap, sys.argv[1:] if words is None else words))
-        console.print(f"\nwritten to {out}: {files}", highlight=False, soft_wrap=True, markup=False)
+        own_words = sys.argv[1:] if words is None else words
+        files, boxes = write(found, out, asked.heatmap, own_words, asked.paper)
+        said = f"\nwritten to {out}: {', '.join(files)}"
+        letters = [letter if letter.isprintable() else f"U+{ord(letter):04X}" for letter in sorted(boxes)]
+        said += f"\nboxes in PNG and PDF, whose font does not have them: {several(letters)}" * bool(boxes)
+        console.print(said, highlight=False, soft_wrap=True, markup=False)
     except ConfigError as error:
         return _stop(str(error), BAD_COMMAND)
     except RunError as error:

@@ -15,9 +15,10 @@ from markupsafe import Markup
 
 from siamese.compare import charts, pictures, tables, wording
 from siamese.compare.budgets import Budgets, budgets
-from siamese.compare.classes import Changes, class_changes
+from siamese.compare.classes import MOST_GROUPS, Changes, class_changes
 from siamese.compare.comparison import Comparison
 from siamese.compare.differences import Difference
+from siamese.compare.failures import Failures, group_failures
 from siamese.compare.figure import Figure, colour
 from siamese.compare.forest import forests
 from siamese.compare.grouping import ABSENT, Group, canonical, short_names, shown, value_names
@@ -53,6 +54,8 @@ class Drawn:
     queries_missing: list[str]
     changes: list[Changes]
     changes_missing: list[str]
+    failures: list[Failures]
+    failures_missing: list[str]
     budgets: list[Budgets]
     part: str
     note: str = ""
@@ -72,6 +75,7 @@ def draw(c: Comparison, heatmap: Sequence[str]) -> Drawn:
     projections, classes, projections_missing = pictures.projections(c, part)
     queries, queries_missing = pictures.galleries(c, part)
     changes, changes_missing = class_changes(c)
+    failures, failures_missing = group_failures(c)
     return Drawn(
         forests(c),
         [charts.heatmap(c, m, keys) for m in c.metrics] if keys else [],
@@ -86,6 +90,8 @@ def draw(c: Comparison, heatmap: Sequence[str]) -> Drawn:
         queries_missing,
         changes,
         changes_missing,
+        failures,
+        failures_missing,
         budgets(c),
         part,
     )
@@ -119,7 +125,9 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=wording.alone, signed=partial(wording.number, sign=True), p=wording.p_value)
+    environment.filters.update(
+        number=wording.alone, signed=partial(wording.number, sign=True), p=wording.p_value, cut=wording.cut
+    )
     environment.filters.update(shown=shown, difference=wording.difference_text)
     css, script = page_css(), (TEMPLATES / "report.js").read_text(encoding="utf-8")
     extents = {m.name: charts.difference_extent([d for d in c.differences if d.metric is m]) for m in c.metrics}
@@ -153,6 +161,7 @@ def _rendered(c: Comparison, drawn: Drawn, words: Sequence[str], created: str) -
         absent=ABSENT,
         x_axes=charts.X_AXES,
         most_panels=pictures.MOST_PANELS,
+        most_groups=MOST_GROUPS,
         most_ellipses=pictures.MOST_ELLIPSES,
         group_of={run: g for g in c.groups for run in g.members},
     )

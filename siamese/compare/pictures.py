@@ -155,7 +155,7 @@ def _matrix(matrix: np.ndarray, names: Sequence[str], low: float, high: float, l
         x, y = left + side * j, top + side * i
         opacity = f"{0.03 + 0.87 * share[i, j]:.2f}"
         d.box(x + 0.5, y + 0.5, side - 1, side - 1, "cell less" if less[i, j] else "cell", rx=2, fill_opacity=opacity)
-        text = re.sub("^(−?)0[.]", r"\1.", f"{matrix[i, j]:.2f}".replace("-", "−"))
+        text = re.sub("^(−?)0[.]", r"\1.", f"{matrix[i, j]:z.2f}".replace("-", "−"))
         d.text(x + side / 2, y + side / 2 + 3, text, css="tiny on" if share[i, j] > 0.6 else "tiny")
     return d.markup()
 

@@ -25,19 +25,25 @@ Rule = tuple[tuple[int, int], list[str], dict[str, str]]  # how specific, the pa
 def standalone(figure: Figure) -> str:
     """The SVG of ``figure``: title, drawing, legend."""
     ElementTree.register_namespace("", SVG)
-    svg = ElementTree.fromstring(str(figure.drawing).replace("<svg", f'<svg xmlns="{SVG}"', 1))
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(elements(figure), encoding="unicode")}\n'
+
+
+def elements(figure: Figure) -> ElementTree.Element:
+    """The elements of that SVG."""
+    svg = ElementTree.fromstring(_legal(str(figure.drawing)).replace("<svg", f'<svg xmlns="{SVG}"', 1))
     wide, high = float(svg.get("width", "0")), float(svg.get("height", "0"))
     _resolve(svg, [])
     letters = int((wide - 2 * EDGE) / LETTER)
-    heading = textwrap.wrap(figure.heading or figure.title, int((wide - 2 * EDGE) / BOLD)) or [""]
-    legend = [(css, textwrap.wrap(text, letters - 4) or [""]) for css, text in figure.legend]
+    title = _legal(figure.heading or figure.title)
+    heading = textwrap.wrap(title, int((wide - 2 * EDGE) / BOLD)) or [""]
+    legend = [(css, textwrap.wrap(_legal(text), letters - 4) or [""]) for css, text in figure.legend]
     top = EDGE + LINE * len(heading)
     below = top + high
     whole = below + sum(LINE * len(lines) for _, lines in legend) + EDGE * bool(legend)
     root = ElementTree.Element(f"{{{SVG}}}svg", {k: svg.get(k, "") for k in ("role", "aria-label")})
     root.attrib |= {"width": short(wide), "height": short(whole), "viewBox": f"0 0 {short(wide)} {short(whole)}"}
     root.set("font-family", FONT)
-    _add(root, "title").text = figure.heading or figure.title
+    _add(root, "title").text = title
     _add(root, "rect", width=short(wide), height=short(whole), fill=LIGHT)
     ink = light_colours()["ink"]
     for i, line in enumerate(heading):
@@ -55,7 +61,12 @@ def standalone(figure: Figure) -> str:
         for line in lines:
             _add(root, "text", x=short(EDGE + 24), y=short(y), fill=ink, **{"font-size": "11"}).text = line
             y += LINE
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    return root
+
+
+def _legal(text: str) -> str:
+    """``text`` with a � for each letter that XML cannot hold, as names from elsewhere may have."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "�", text)
 
 
 def _add(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementTree.Element:

@@ -144,8 +144,7 @@ def element(tag: str, body: str | None = None, /, **attributes: object) -> Marku
 
 def short(value: Number) -> str:
     """A coordinate with one decimal at most."""
-    text = f"{value:.1f}"
-    return text.removesuffix(".0") if text != "-0.0" else "0"
+    return f"{value:z.1f}".removesuffix(".0")
 
 
 def ticks(low: float, high: float, count: int, whole: bool = False) -> list[float]:
@@ -167,7 +166,7 @@ def tick_texts(values: Sequence[float], log: bool = False) -> list[str]:
     biggest = max((abs(v) for v in values), default=0)
     divisor, unit = (1e6, "M") if biggest >= 2e6 else (1e3, "k") if biggest >= 1e4 else (1.0, "")
     places = max(0, -math.floor(math.log10(step / divisor) + 1e-9))
-    return [(f"{v / divisor:.{places}f}" + unit * (v != 0)).replace("-", "−") for v in values]
+    return [(f"{v / divisor:z.{places}f}" + unit * (v != 0)).replace("-", "−") for v in values]
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

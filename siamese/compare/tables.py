@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from siamese.compare.budgets import Budgets
 from siamese.compare.comparison import Comparison
+from siamese.compare.differences import Difference
 from siamese.compare.grouping import shown
 from siamese.compare.metrics import run_measures
 from siamese.compare.settings import settings_of
@@ -59,41 +61,15 @@ def groups_rows(c: Comparison) -> Iterator[dict[str, Any]]:
 
 def tests_rows(c: Comparison) -> Iterator[dict[str, Any]]:
     """One row a comparison, with every number behind its verdict. On log_ratio, differences are of logarithms."""
-    for d in c.differences:
-        low, high = d.interval or (None, None)
-        low_90, high_90 = d.interval_90 or (None, None)
-        low_bca, high_bca = d.bca or (None, None)
-        yield {
-            "metric": d.metric.name,
-            "group": d.group.number,
-            "label": d.group.label,
-            "baseline": d.baseline.number,
-            "baseline_label": d.baseline.label,
-            "n": d.n,
-            "scale": d.scale,
-            "difference": d.mean,
-            "low_95": low,
-            "high_95": high,
-            "low_90": low_90,
-            "high_90": high_90,
-            "low_95_bca": low_bca,
-            "high_95_bca": high_bca,
-            "p_t": d.p_t,
-            "p_sign_flip": d.p_sign_flip,
-            "sign_flip": None if d.p_sign_flip is None else "exact" if d.sign_flip_exact else "drawn",
-            "p_holm": d.p_holm,
-            "family": d.family,
-            "p_wilcoxon": d.p_wilcoxon,
-            "hedges_gz": d.effect,
-            "margin": d.metric.margin.size if d.metric.margin else None,
-            "p_tost": d.p_tost,
-            "p_tost_flip": d.p_tost_flip,
-            "p_tost_holm": d.p_tost_holm,
-            "seeds_needed": d.seeds_needed,
-            "verdict": str(d.verdict) if d.verdict else None,
-            "decided_by": d.decided_by,
-            "says": d.says,
-        }
+    return map(_tested, c.differences)
+
+
+def budgets_rows(found: Iterable[Budgets]) -> Iterator[dict[str, Any]]:
+    """One row a measure of validation images, number of epochs and group: the columns of :func:`tests_rows`."""
+    for budget in found:
+        for epoch in budget.epochs:
+            for d in budget.differences[epoch]:
+                yield {"epochs": epoch, **_tested(d)}
 
 
 def as_csv(rows: Iterable[dict[str, Any]]) -> str:
@@ -143,6 +119,43 @@ def as_latex(c: Comparison) -> str:
         head = ["metric", "group", "against", "n", "difference [95 %]", "p (Holm)", "margin", "verdict"]
         lines += ["", *table("lllrrrrl", head, _difference_cells(c))]
     return "\n".join(lines) + "\n"
+
+
+def _tested(d: Difference) -> dict[str, Any]:
+    low, high = d.interval or (None, None)
+    low_90, high_90 = d.interval_90 or (None, None)
+    low_bca, high_bca = d.bca or (None, None)
+    return {
+        "metric": d.metric.name,
+        "group": d.group.number,
+        "label": d.group.label,
+        "baseline": d.baseline.number,
+        "baseline_label": d.baseline.label,
+        "n": d.n,
+        "scale": d.scale,
+        "difference": d.mean,
+        "low_95": low,
+        "high_95": high,
+        "low_90": low_90,
+        "high_90": high_90,
+        "low_95_bca": low_bca,
+        "high_95_bca": high_bca,
+        "p_t": d.p_t,
+        "p_sign_flip": d.p_sign_flip,
+        "sign_flip": None if d.p_sign_flip is None else "exact" if d.sign_flip_exact else "drawn",
+        "p_holm": d.p_holm,
+        "family": d.family,
+        "p_wilcoxon": d.p_wilcoxon,
+        "hedges_gz": d.effect,
+        "margin": d.metric.margin.size if d.metric.margin else None,
+        "p_tost": d.p_tost,
+        "p_tost_flip": d.p_tost_flip,
+        "p_tost_holm": d.p_tost_holm,
+        "seeds_needed": d.seeds_needed,
+        "verdict": str(d.verdict) if d.verdict else None,
+        "decided_by": d.decided_by,
+        "says": d.says,
+    }
 
 
 def _group_cells(c: Comparison) -> Iterator[list[str]]:

@@ -10,13 +10,16 @@ from siamese.compare.metrics import Metric
 from siamese.compare.rounding import USUAL, shared_decimals
 from siamese.compare.statistics import ALPHA, LEAST_SEEDS
 
+LONGEST = 80  # characters of the name of a class or of an image
+
 
 def number(value: float | None, sign: bool = False, decimals: int | None = USUAL) -> str:
-    """As many decimals as asked, four digits and an exponent where that is None; a true minus."""
+    """As many decimals as asked, four digits and an exponent where that is None; a true minus. What is rounded to zero
+    has no sign."""
     if value is None:
         return ""
-    text = f"{value:.3e}" if decimals is None else f"{value:.{decimals}f}"
-    if sign and not text.startswith("-"):
+    text = f"{value:z.3e}" if decimals is None else f"{value:z.{decimals}f}"
+    if sign and not text.startswith("-") and float(text) != 0:
         text = f"+{text}"
     return text.replace("-", "−")
 
@@ -54,6 +57,11 @@ def difference_text(d: Difference) -> str:
         return effect_text(d, d.mean)
     low, high = (effect_text(d, end) for end in d.interval)
     return f"{effect_text(d, d.mean)} [{low}, {high}]"
+
+
+def cut(name: str) -> str:
+    """A name from a run on the page: of a long one the middle is left out, since such names often begin alike."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[1 - LONGEST // 2 :]}"
 
 
 def margin_text(metric: Metric) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from siamese.compare import page, tables, wording
+from siamese.compare.budgets import Budgets
 from siamese.compare.comparison import Comparison
 from siamese.compare.grouping import shown
 from siamese.compare.standalone import standalone
@@ -50,17 +51,24 @@ def check_heatmap(c: Comparison, keys: Sequence[str]) -> None:
             raise ConfigError(f"--heatmap {key}: expected a key that varies ({names}){nearest(key, c.keys)}")
 
 
-def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]) -> list[str]:
-    """Write every file of a comparison into ``out``, and return their names.
+def write(
+    c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str], paper: bool = False
+) -> tuple[list[str], set[str]]:
+    """Write every file of a comparison into ``out``, figures for a ``paper`` too where these are asked for; return the
+    names of the files, and the letters that no font has for a paper.
 
     Raises:
         RunError: when a file cannot be written.
     """
     created = time.strftime("%Y-%m-%d %H:%M %z")
+    if paper:
+        from siamese.compare.paper import as_paper  # slow to import
+    drawn = page.draw(c, heatmap)
     texts = {
         "runs.csv": tables.as_csv(tables.runs_rows(c)),
         "groups.csv": tables.as_csv(tables.groups_rows(c)),
         "tests.csv": tables.as_csv(tables.tests_rows(c)),
+        "budgets.csv": tables.as_csv(tables.budgets_rows(drawn.budgets)),
         "table.md": tables.as_markdown(c),
         "table.tex": tables.as_latex(c),
     }
@@ -68,20 +76,27 @@ def write(c: Comparison, out: Path, heatmap: Sequence[str], words: Sequence[str]
     for name, text in texts.items():
         with atomic(out / name) as file:
             file.write(text.encode("utf-8", "replace"))
-    write_json(out / "report.json", as_json(c, words, created))
-    drawn = page.draw(c, heatmap)
-    figures = {f"{figure.slug}.svg": standalone(figure) for figure in drawn.figures()}
-    texts = {f"figures/{name}": text for name, text in figures.items()}
-    for name, text in (texts | {"report.html": page.render(c, drawn, words, created)}).items():
+    write_json(out / "report.json", as_json(c, drawn.budgets, words, created))
+    figures: dict[str, bytes] = {}
+    boxes: set[str] = set()
+    for figure in drawn.figures():
+        figures[f"{figure.slug}.svg"] = standalone(figure).encode("utf-8", "replace")
+        if paper:
+            files, without = as_paper(figure)
+            figures |= {f"{figure.slug}.{suffix}": content for suffix, content in files.items()}
+            boxes |= without
+    rendered = page.render(c, drawn, words, created).encode("utf-8", "replace")
+    contents = {f"figures/{name}": content for name, content in figures.items()} | {"report.html": rendered}
+    for name, content in contents.items():
         with atomic(out / name) as file:
-            file.write(text.encode("utf-8", "replace"))
-    for old in (out / "figures").glob("*.svg"):  # of an earlier comparison in the same place
-        if old.name not in figures:
+            file.write(content)
+    for old in (out / "figures").glob("*"):  # of an earlier comparison in the same place
+        if old.suffix in (".svg", ".png", ".pdf") and old.name not in figures:
             old.unlink()
-    return ["report.html", *tables_written, "report.json", *["figures/"] * bool(figures)]
+    return ["report.html", *tables_written, "report.json", *["figures/"] * bool(figures)], boxes
 
 
-def as_json(c: Comparison, words: Sequence[str], created: str) -> dict[str, Any]:
+def as_json(c: Comparison, over: Sequence[Budgets], words: Sequence[str], created: str) -> dict[str, Any]:
     """Everything a comparison holds, for programs."""
     return {
         "schema_version": REPORT_VERSION,
@@ -116,4 +131,5 @@ def as_json(c: Comparison, words: Sequence[str], created: str) -> dict[str, Any]
         ],
         "cells": list(tables.groups_rows(c)),
         "tests": list(tables.tests_rows(c)),
+        "budgets": list(tables.budgets_rows(over)),
     }

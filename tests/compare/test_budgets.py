@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from support.synthetic_runs import write_run
 
+from siamese.commands import compare as command
 from siamese.compare import page
 from siamese.compare.budgets import budgets
 from siamese.compare.comparison import Options, compare
@@ -37,6 +41,15 @@ def test_what_trains_slower_is_told_from_what_ends_elsewhere(tmp_path: Path) -> 
     every = [d for epoch in found.epochs for d in found.differences[epoch]]
     assert [d.p_holm for d in every] == holm([d.p_t for d in every])  # five seeds: by t alone
     assert "Over budgets" in page.render(c, page.draw(c, ()), [], "")
+    assert command.main([str(tmp_path), "--out", str(tmp_path / "out")], Console(quiet=True)) == 0
+    with (tmp_path / "out" / "budgets.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = [(d.metric.name, d.group.label, d.mean, d.p_holm, d.says) for d in every]
+    assert [(r["metric"], r["label"], float(r["difference"]), float(r["p_holm"]), r["says"]) for r in rows] == told
+    assert [int(r["epochs"]) for r in rows] == [epoch for epoch in found.epochs for _ in range(2)]
+    assert [r["says"] for r in json.loads((tmp_path / "out" / "report.json").read_text())["budgets"]] == [
+        d.says for d in every
+    ]
 
 
 def test_runs_of_one_epoch_or_without_a_baseline_have_no_budgets(tmp_path: Path) -> None:
@@ -45,3 +58,5 @@ def test_runs_of_one_epoch_or_without_a_baseline_have_no_budgets(tmp_path: Path)
         write_run(tmp_path / str(weight), {KOLEO: weight}, {"test/auc": 0.5}, rows=rows)
     assert budgets(compare([tmp_path], Options())) == []
     assert budgets(compare([tmp_path / "0.1"], Options())) == []
+    assert command.main([str(tmp_path), "--out", str(tmp_path / "out")], Console(quiet=True)) == 0
+    assert (tmp_path / "out" / "budgets.csv").read_text().splitlines() == ["empty"]

@@ -22,6 +22,7 @@ from siamese.compare.classes import MOST_CLASSES, Changes, class_changes
 from siamese.compare.comparison import Options, compare
 from siamese.errors import ConfigError
 from siamese.runs.arrays import array_shape
+from siamese.runs.tables import FAILURES
 
 KOLEO = "loss.koleo_weight"
 NAME = "best_image_folder_photos"
@@ -310,6 +311,8 @@ def test_runs_of_very_many_classes_are_compared(tmp_path: Path) -> None:
         summary = {name: entry(name, 0.5) for name in ("test/auc", "test/recall_at_1", *measures)}
         (path / "summary.json").write_text(json.dumps(summary, indent=2))
         per_class(path, [(name, 2, float(recall)) for name, recall in zip(names, random.random(classes), strict=True)])
+        failed = "".join(f'test,{i},"{name}",1,"{name}",0.9,1,0.8,2\n' for i, name in enumerate(names))
+        (path / "failures.csv").write_text(f"{','.join(FAILURES)}\n{failed}")
     assert (root / "0.1" / "summary.json").stat().st_size > 4 * 2**20
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     status, said = run(root, "--out", tmp_path / "out")
@@ -322,7 +325,8 @@ def test_runs_of_very_many_classes_are_compared(tmp_path: Path) -> None:
     assert max(sizes.values()) < 2 * 2**20, sizes
     page = (tmp_path / "out" / "report.html").read_text()
     assert "11,316 classes:" in page
-    assert page.count("a product that is sold") < 200
+    assert page.count("11,316 failed queries") == 2
+    assert page.count("a product that is sold") < 300
 
 
 def test_a_matrix_of_very_many_classes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from rich.console import Console
 from support.synthetic_runs import write_run
 
@@ -17,8 +19,8 @@ from siamese.compare.comparison import Options, compare
 from siamese.compare.forest import forests
 from siamese.compare.grouping import shown
 from siamese.compare.rounding import rounded, shared_decimals
-from siamese.compare.svg import ticks
-from siamese.compare.wording import difference_text, mean_and_interval
+from siamese.compare.svg import short, tick_texts, ticks
+from siamese.compare.wording import difference_text, mean_and_interval, number
 
 BATCH, KOLEO, LIMIT = "data.batch_size", "loss.koleo_weight", "trainer.limit_train_batches"
 
@@ -72,6 +74,28 @@ def test_numbers_of_a_metric_share_their_decimals_and_equal_texts_a_colour(tmp_p
     shades = re.findall(r'fill-opacity="([\d.]+)"', drawing)
     assert texts == ["0.91", "0.91", "0.95", "0.93"]
     assert shades[0] == shades[1] < shades[3] < shades[2]
+
+
+@given(some.floats(-2, 2) | some.sampled_from([-0.0, -4e-5, 4e-5]), some.none() | some.integers(0, 6), some.booleans())
+def test_a_number_has_a_sign_where_it_is_not_shown_as_zero(value: float, decimals: int | None, sign: bool) -> None:
+    text = number(value, sign, decimals)
+    plain = float(text.replace("−", "-"))
+    assert plain == rounded(value, decimals)
+    assert (text[0] == "−") == (plain < 0)
+    assert (text[0] == "+") == (plain > 0 and sign)
+
+
+def test_zero_has_no_minus_in_a_drawing_or_in_a_report(tmp_path: Path) -> None:
+    assert [short(-0.04), short(-0.06), *tick_texts([-0.0, 0.5])] == ["0", "-0.1", "0.0", "0.5"]
+    for weight in (0.0, 0.1):
+        for seed, shift in enumerate((1e-3, -1e-3, -3e-9)):
+            own = {"test/auc": 0.9 + shift * (weight > 0)}
+            write_run(tmp_path / "s" / f"{weight}_{seed}", {KOLEO: weight, "seed": seed}, own)
+    text = io.StringIO()
+    assert command.main([str(tmp_path / "s"), "--out", str(tmp_path / "out")], Console(file=text, width=200)) == 0
+    written = (tmp_path / "out" / "report.html").read_text() + (tmp_path / "out" / "table.md").read_text()
+    assert " 0.0000 [−0.0025, +0.0025]" in text.getvalue()
+    assert not re.search(r"[−+]0[.]0*(?!\d)", text.getvalue() + written)
 
 
 @pytest.mark.parametrize(
