@@ -78,10 +78,8 @@ def read_margins(path: Path) -> list[tuple[str, Margin]]:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: could not be read as YAML ({' '.join(str(error).split())[:120]})") from None
-    if not isinstance(entries, list):
-        raise ConfigError(f"{path}: expected a list of margins, found {entries}")
     try:
-        return [Margin.read(entry) for entry in entries]
+        return [Margin.read(entry) for entry in (entries if isinstance(entries, list) else [entries])]
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

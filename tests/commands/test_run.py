@@ -195,10 +195,13 @@ def test_a_folder_of_images_from_the_command_line(train_cli: Cli, tmp_path: Path
 CIFAR = os.environ.get("SIAMESE_CIFAR10")
 
 
-@pytest.mark.skipif(CIFAR is None, reason="SIAMESE_CIFAR10 names no folder of CIFAR-10 images")
-def test_real_photographs_train_and_the_article_split_has_its_printed_counts(train_cli: Cli, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    words = ("data=image_folder", f"data.root={CIFAR}", f"data.cache_dir={cache}", "data.decode_workers=2")
+@pytest.fixture(scope="module")
+def photographs(train_cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run on CIFAR-10 with the article's split."""
+    if CIFAR is None:
+        pytest.skip("SIAMESE_CIFAR10 names no folder of CIFAR-10 images")
+    folder = tmp_path_factory.mktemp("photographs")
+    words = ("data=image_folder", f"data.root={CIFAR}", f"data.cache_dir={folder / 'cache'}", "data.decode_workers=2")
     train_cli(
         *words,
         "model=conv_small",
@@ -209,9 +212,13 @@ def test_real_photographs_train_and_the_article_split_has_its_printed_counts(tra
         "trainer.limit_train_batches=60",
         "optimizer.lr=2e-3",
         "device=cpu",
-        f"hydra.run.dir={tmp_path / 'run'}",
+        f"hydra.run.dir={folder / 'run'}",
     )
-    with np.load(tmp_path / "run" / "arrays" / "validation.npz") as arrays:
+    return folder / "run"
+
+
+def test_real_photographs_train_and_the_article_split_has_its_printed_counts(photographs: Path) -> None:
+    with np.load(photographs / "arrays" / "validation.npz") as arrays:
         names = arrays["class_names"][arrays["labels"][arrays["triplets"][:, 0]]]
         counts = [int((names == name).sum()) for name in arrays["class_names"]]
         labels, ids = arrays["labels"], arrays["ids"]
@@ -220,8 +227,32 @@ def test_real_photographs_train_and_the_article_split_has_its_printed_counts(tra
     folder_labels = np.repeat(np.arange(10), 5000)
     _, expected = article_split(folder_labels, 2500, 42)
     assert len(labels) == len(np.unique(expected))
-    rows = metrics(tmp_path / "run")
+    rows = metrics(photographs)
     assert float(rows[1]["val/auc"]) > float(rows[0]["val/auc"])
+
+
+def test_searches_among_real_photographs_find_what_brute_force_finds_in_the_arrays(
+    photographs: Path, cli: Cli, tmp_path: Path
+) -> None:
+    root, index = Path(str(CIFAR)), tmp_path / "test.index"
+    with np.load(photographs / "arrays" / "test.npz") as arrays:
+        ids, embeddings = arrays["ids"], arrays["embeddings"].astype(np.float64)
+    cli("scripts/index.py", photographs, root / "test", "--out", index)
+    for query in np.random.default_rng(0).choice(len(ids), 10, replace=False):
+        found = json.loads(cli("scripts/search.py", index, root / str(ids[query]), "-k", "10", "--json").stdout)
+        distances = np.linalg.norm(embeddings - embeddings[query], axis=1)
+        apart = dict(zip((str(root / str(i)) for i in ids), distances, strict=True))
+        got = [(path, n["distance"]) for n in found["neighbours"] for path in (n["path"], *n["copies"])]
+        assert len(found["neighbours"]) == 10
+        assert [d for _, d in got] == pytest.approx(np.sort(distances)[: len(got)], abs=1e-3)
+        assert all(abs(apart[path] - d) < 1e-3 for path, d in got)  # those of one distance in either order
+
+    cli("scripts/export.py", photographs, "--format", "onnx", "--out", tmp_path / "net.onnx")
+    session = pytest.importorskip("onnxruntime").InferenceSession(tmp_path / "net.onnx")
+    some = np.random.default_rng(1).choice(len(ids), 64, replace=False)
+    pixels = np.stack([np.asarray(Image.open(root / str(ids[i]))).transpose(2, 0, 1) for i in some])
+    (answer,) = session.run(None, {session.get_inputs()[0].name: pixels})
+    np.testing.assert_allclose(answer, embeddings[some], atol=1e-5)
 
 
 def test_a_run_changes_no_file_of_another(run: Path, train_cli: Cli, tmp_path: Path) -> None:

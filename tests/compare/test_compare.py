@@ -449,7 +449,7 @@ def test_margins_of_another_form_are_refused(tmp_path, capsys, text):
     sweep(tmp_path / "s", seeds=1)
     (tmp_path / "m.yaml").write_text(text)
     assert run(tmp_path / "s", "--margins", tmp_path / "m.yaml")[0] == 2
-    assert "expected a list of {metric: PATTERN" in capsys.readouterr().err
+    assert "expected {metric: PATTERN" in capsys.readouterr().err
 
 
 def test_nothing_usable_is_exit_status_3(tmp_path, capsys):

@@ -148,7 +148,7 @@ DEFAULTS = {
     "accumulation.rescale_last_window": True,
     "callbacks.progress_bar": True,
     "figures.draw": True,
-    "sweep.isolate": "auto",
+    "study.pilot": False,
     "sweep.fail_fast": False,
     "device.channels_last": True,
     "trainer.deterministic": False,
