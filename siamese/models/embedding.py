@@ -24,10 +24,12 @@ class EmbeddingNet(nn.Module):
 
     Attributes:
         embedding_dim: D, the length of an embedding.
+        weights: the file that it started from, and its fingerprint; None where it started from none.
     """
 
     mean: Tensor
     std: Tensor
+    weights: dict[str, str] | None
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class EmbeddingNet(nn.Module):
         self.projection = nn.Identity() if embedding_dim is None else nn.Linear(features, embedding_dim)
         self.embedding_dim = features if embedding_dim is None else embedding_dim
         self.normalize = normalize
+        self.weights = None
         self._frozen: list[nn.Module] = []
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255)

@@ -44,7 +44,9 @@ def from_torchvision(architecture: Architecture, stem: Literal["native", "small"
         next(m for m in layers.modules() if isinstance(m, nn.Conv2d)).stride = (1, 1)
         for name in {"maxpool", "pool0"} & {name for name, _ in layers.named_children()}:
             setattr(layers, name, nn.Identity())
-    return Backbone(layers, FEATURES[architecture], f"torchvision's {architecture}", lambda: _download(architecture))
+    within = "features" if hasattr(whole, "features") else ""
+    name = f"torchvision's {architecture}"
+    return Backbone(layers, FEATURES[architecture], name, lambda: _download(architecture), within)
 
 
 def _without_head(net: nn.Module) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -78,6 +79,15 @@ def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> Em
     if not isinstance(net, EmbeddingNet):
         net = EmbeddingNet(net, features_of(net, path, size), None, mean, std)
     return net.to(memory_format=torch.channels_last) if config.device.channels_last else net
+
+
+def without_start(config: Config) -> Config:
+    """``config`` without weights to start from, for what needs none or has its own in a checkpoint."""
+    fresh: dict[str, Any] = {"pretrained": False}
+    if config.model.get("weights") is not None:
+        fresh |= {"weights": None, "weights_part": "all"}
+    model = config.model | {key: value for key, value in fresh.items() if key in config.model}
+    return dataclasses.replace(config, model=model)
 
 
 def whiten(net: EmbeddingNet, data: SiameseData, seed: int) -> None:
