@@ -88,7 +88,7 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
         net = EmbeddingNet(backbone.layers, backbone.features, embedding_dim, mean, std, normalize)
         if weights is not None:
             net.weights = load_weights(net, weights, weights_part, backbone.name, backbone.within)
-        net.freeze(str(freeze))
+        net.freeze(str(freeze), backbone.within)
         return net
 
     shared = list(inspect.signature(build).parameters.values())[:-1]

@@ -47,6 +47,7 @@ class EmbeddingNet(nn.Module):
         self.normalize = normalize
         self.weights = None
         self._frozen: list[nn.Module] = []
+        self._kept: list[nn.Parameter] = []
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255)
 
@@ -62,37 +63,55 @@ class EmbeddingNet(nn.Module):
         """What the backbone gets of uint8 ``images`` [N, 3, H, W]: float, of mean 0 and variance 1 a channel."""
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
-    def freeze(self, upto: str) -> None:
+    def freeze(self, upto: str, within: str = "") -> None:
         """Keep what a part of the backbone computes: its parameters get no gradient, and its BatchNorm
         and dropout stay in evaluation mode whatever :meth:`train` says.
 
         Args:
             upto: ``none``, ``backbone``, or the name of a layer: all layers up to it, and it.
+            within: the part of the published network that the backbone is, such as ``features``: that name is
+                the backbone's too, and ``features.3`` that of its layer 3.
 
         Raises:
             ConfigError: for a name that no layer has, and when nothing is left to train.
         """
-        leaves = [(name, m) for name, m in self.backbone.named_modules() if not list(m.children())]
-        count = {"none": 0, "backbone": len(leaves)}.get(upto)
+        modules = list(self.backbone.named_modules())
+        name = "backbone" if within and upto == within else upto.removeprefix(f"{within}.") if within else upto
+        count = {"none": 0, "backbone": len(modules)}.get(name)
         if count is None:
-            inside = [i for i, (name, _) in enumerate(leaves) if f"{name}.".startswith(f"{upto}.")]
+            inside = [i for i, (module, _) in enumerate(modules) if f"{module}.".startswith(f"{name}.")]
             if not inside:
-                names = [name for name, _ in self.backbone.named_modules() if name]
-                tops = [name for name, _ in self.backbone.named_children()]
+                names = [module for module, _ in modules if module]
+                tops = [child for child, _ in self.backbone.named_children()]
+                known = ["none", "backbone", *names, *([within, *(f"{within}.{n}" for n in names)] if within else [])]
                 raise ConfigError(
                     f"model.freeze={upto}: expected none, backbone, or a layer of the backbone, such as "
-                    f"{', '.join(tops[:12])}{nearest(upto, ['none', 'backbone', *names])}"
+                    f"{', '.join(tops[:12])}{nearest(upto, known)}"
                 )
             count = inside[-1] + 1
-        self._frozen = [layer.requires_grad_(False) for _, layer in leaves[:count]]
+        self.thaw()
+        kept = [module for _, module in modules[:count]]
+        whole = set(kept)
+        self._frozen = [module for module in kept if whole.issuperset(module.modules())]
+        # Parameters of each module itself: a transformer's class token, say, is of no layer below it.
+        self._kept = [p for module in kept for p in module.parameters(recurse=False) if p.requires_grad]
+        for parameter in self._kept:
+            parameter.requires_grad_(False)
         if not any(p.requires_grad for p in self.parameters()):
             raise ConfigError(f"model.freeze={upto}: with model.embedding_dim=null nothing is left to train")
+        self.train(self.training)
+
+    def thaw(self) -> None:
+        """Let what :meth:`freeze` has kept be trained from here on."""
+        for parameter in self._kept:
+            parameter.requires_grad_(True)
+        self._frozen, self._kept = [], []
         self.train(self.training)
 
     def train(self, mode: bool = True) -> EmbeddingNet:
         super().train(mode)
         for layer in self._frozen:
-            layer.eval()
+            layer.training = False
         return self
 
 

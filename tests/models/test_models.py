@@ -218,6 +218,8 @@ def trained_once(net: EmbeddingNet) -> tuple[dict[str, torch.Tensor], dict[str, 
             tuple(f"backbone.{i}." for i in range(4)),
             ("backbone.4.block.0.0.weight", "backbone.12.1.running_var"),
         ),
+        ("mobilenet_v3_small", "features", ("backbone.",), ("projection.weight",)),
+        ("alexnet", "features.3", ("backbone.0.", "backbone.3."), ("backbone.6.", "projection.weight")),
         ("resnet18", "layer1", ("backbone.conv1.", "backbone.bn1", "backbone.layer1"), ("backbone.layer2.0.conv1",)),
     ],
 )
@@ -251,11 +253,50 @@ def test_frozen_batchnorm_and_dropout_stay_in_evaluation_mode() -> None:
         ("layer9", r"model.freeze=layer9: expected none, backbone, or a layer .* conv1, bn1, .*did you mean 'layer"),
         ("Backbone", r"did you mean 'backbone'"),
         ("layer", r"model.freeze=layer: expected none"),
+        ("features", r"model.freeze=features: expected none"),
     ],
 )
 def test_a_freeze_that_names_no_layer_is_refused(upto: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         from_torchvision(MEAN, STD, architecture="resnet18", freeze=upto)
+
+
+def test_the_nearest_name_may_be_the_published_one() -> None:
+    with pytest.raises(ConfigError, match=r"model.freeze=feature: .*did you mean 'features'\?$"):
+        from_torchvision(MEAN, STD, architecture="alexnet", freeze="feature")
+
+
+class Tokens(nn.Module):
+    """A layer with a parameter of its own beside two others below it, as transformers have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(3, 1, 1))
+        self.first, self.second = nn.BatchNorm2d(3), nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x) + self.token)
+
+
+def test_what_is_frozen_includes_parameters_of_no_layer_and_thaws_again() -> None:
+    net = EmbeddingNet(Tokens(), 4, 5, MEAN, STD)
+    trains = lambda: {name for name, p in net.backbone.named_parameters() if p.requires_grad}  # noqa: E731
+    every = trains()
+    net.backbone.second[0].bias.requires_grad_(False)  # by whoever made it
+    net.freeze("first")
+    assert trains() == {"second.0.weight", "second.1.weight", "second.1.bias"}
+    modes = {name: module.training for name, module in net.backbone.named_modules()}
+    assert modes == {"": True, "first": False, "second": True, "second.0": True, "second.1": True}
+    net.freeze("backbone")
+    assert not trains()
+    assert not any(module.training for module in net.backbone.modules())
+    net = EmbeddingNet(Tokens(), 4, 5, MEAN, STD)
+    net.backbone.second[0].bias.requires_grad_(False)
+    net.freeze("backbone")
+    net.train()
+    net.thaw()
+    assert trains() == every - {"second.0.bias"}
+    assert all(module.training for module in net.modules())
 
 
 def test_a_network_with_nothing_left_to_train_is_refused() -> None:
