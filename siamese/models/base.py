@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, get_type_hints
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from siamese.errors import ConfigError
 from siamese.models.embedding import EmbeddingNet
 from siamese.models.weights import Part, load_weights, of_backbone
+
+log = logging.getLogger(__name__)
 
 
 class Backbone(NamedTuple):
@@ -21,6 +24,8 @@ class Backbone(NamedTuple):
         name: what messages call it.
         pretrained: fetches a state dict, where there is one to be had.
         within: the part of the published network that the layers are, such as ``features``; empty for all of it.
+        adapt: makes weights of the same network for other images into those of this one.
+        pixels: the mean and the standard deviation of each channel that its weights want, where it is known.
     """
 
     layers: nn.Module
@@ -28,6 +33,8 @@ class Backbone(NamedTuple):
     name: str
     pretrained: Callable[[], dict[str, Tensor]] | None = None
     within: str = ""
+    adapt: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    pixels: tuple[list[float], list[float]] | None = None
 
 
 def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
@@ -36,7 +43,7 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
     It takes the arguments of ``make``, which are keywords, and besides:
 
     Args:
-        mean, std: of each channel, in [0, 1].
+        mean, std: of each channel, in [0, 1]; those of the backbone's ``pixels`` take their place.
         embedding_dim: of the linear projection; null for none, when features are the embedding.
         image_size: height and width of the images (a list where they differ), for a backbone that has to know.
         normalize: whether embeddings have length 1.
@@ -84,10 +91,14 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
                     "expected model.pretrained=false, or model.weights=FILE"
                 )
             names = backbone.layers.state_dict().keys()
-            backbone.layers.load_state_dict(of_backbone(backbone.pretrained(), backbone.within, names)[0])
+            state = of_backbone(backbone.pretrained(), backbone.within, names)[0]
+            backbone.layers.load_state_dict(state if backbone.adapt is None else backbone.adapt(state))
+            if backbone.pixels is not None:
+                log.info("pixels are normalised as %s wants them: mean %s, std %s", backbone.name, *backbone.pixels)
+        mean, std = backbone.pixels or (mean, std)
         net = EmbeddingNet(backbone.layers, backbone.features, embedding_dim, mean, std, normalize)
         if weights is not None:
-            net.weights = load_weights(net, weights, weights_part, backbone.name, backbone.within)
+            net.weights = load_weights(net, weights, weights_part, backbone.name, backbone.within, backbone.adapt)
         net.freeze(str(freeze), backbone.within)
         return net
 

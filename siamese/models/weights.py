@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,7 +50,14 @@ def weights_file(path: str) -> Path:
     return named
 
 
-def load_weights(net: EmbeddingNet, path: str, part: Part, name: str, within: str) -> dict[str, str]:
+def load_weights(
+    net: EmbeddingNet,
+    path: str,
+    part: Part,
+    name: str,
+    within: str,
+    adapt: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> dict[str, str]:
     """Give ``net`` what the file or the run in ``path`` has of it, and say in one line what that is.
 
     The backbone has to be there whole. The projection is loaded where the file has one of the same shape. The mean and
@@ -61,6 +68,7 @@ def load_weights(net: EmbeddingNet, path: str, part: Part, name: str, within: st
         part: ``backbone`` to leave the projection as it is, at random.
         name: what messages call the backbone.
         within: where whoever published it keeps the backbone, such as ``features``; empty where it is all there is.
+        adapt: makes what the file has of the backbone into what this one takes.
 
     Returns:
         The ``file`` and the ``fingerprint`` of its bytes, for the record.
@@ -71,6 +79,9 @@ def load_weights(net: EmbeddingNet, path: str, part: Part, name: str, within: st
     file = weights_file(path)
     own = net.state_dict()
     given, others = _by_place(_read(file, path), within, own)
+    if adapt is not None:
+        inner = {k.removeprefix("backbone."): v for k, v in given.items() if k.startswith("backbone.")}
+        given |= {f"backbone.{k}": v for k, v in adapt(inner).items()}
     _require_backbone(path, name, within, given, own)
     reason = _unfit(given, own, part)
     names = {key for key in given if key.startswith("backbone.")}

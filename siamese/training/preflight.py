@@ -236,8 +236,8 @@ def _check_image_size(config: Config, module: SiameseModule) -> None:
     try:
         with torch.no_grad():
             copy.deepcopy(module.net).eval()(torch.zeros(1, 3, *config.data.size, dtype=torch.uint8))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"data.image_size={size}: {config.model['_target_']} cannot embed images of this size ({reason})"
         ) from None

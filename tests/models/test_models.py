@@ -17,10 +17,10 @@ from siamese.config.targets import check_targets, make
 from siamese.config.validate import validate
 from siamese.errors import ConfigError, RunError
 from siamese.models import EmbeddingNet, conv_small, from_torchvision, mlp, resnet9, sequential
-from siamese.models.pretrained import FEATURES
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
-MODELS = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))
+OPTIONS = {file.stem: file.read_text() for file in sorted((ROOT / "conf" / "model").glob("*.yaml"))}
+MODELS = [name for name, text in OPTIONS.items() if "???" not in text]  # the others want a name: see test_named.py
 LIGHT = ("conv_small", "resnet9", "mlp", "sequential", "mobilenet_v3_small")
 
 
@@ -111,7 +111,7 @@ def test_the_native_backbone_computes_what_torchvision_does(architecture: str) -
     if seen[0].dim() == 2:  # DenseNet pools in its forward
         found = nn.functional.adaptive_avg_pool2d(found, 1).flatten(1)
     assert torch.allclose(found, seen[0], atol=1e-5)
-    assert net.projection.in_features == FEATURES[architecture]
+    assert net.projection.in_features == found.shape[1]
 
 
 def load_state(net: EmbeddingNet, whole: nn.Module) -> None:
@@ -357,7 +357,7 @@ def test_layers_that_cannot_be_are_refused(layers: list[Any], says: str) -> None
     ("words", "says"),
     [
         ("model=resnet18 model.stem=tiny", "model.stem=tiny: expected one of native, small, found str"),
-        ("model=resnet18 model.architecture=resnet19", "did you mean 'resnet18'?"),
+        ("model=torchvision", "model.architecture: a value is required (write model.architecture=VALUE)"),
         ("model=resnet18 +model.image_size=3", "unknown key 'model.image_size'"),
         ("model=mlp model.dropout=1", "model.dropout=1: expected a fraction from 0 and below 1"),
         ("model=conv_small model.normalize=2", "model.normalize=2: expected bool, found int"),
@@ -377,7 +377,6 @@ def test_options_are_checked_before_anything_is_built(words: str, says: str) -> 
 
 
 def test_every_model_has_the_shared_options() -> None:
-    shared = {"embedding_dim", "normalize", "pretrained", "weights", "reset_parameters", "freeze"}
-    for model in MODELS:
-        keys = yaml.safe_load((ROOT / "conf" / "model" / f"{model}.yaml").read_text()).keys()
-        assert shared <= keys, model
+    shared = {"embedding_dim", "normalize", "pretrained", "weights", "weights_part", "reset_parameters", "freeze"}
+    for model, text in OPTIONS.items():
+        assert shared <= yaml.safe_load(text).keys(), model
