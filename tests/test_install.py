@@ -21,6 +21,7 @@ COMMANDS = (
     "export",
     "index",
     "losses",
+    "models",
     "search",
     "train",
     "tune",

@@ -41,6 +41,7 @@ SCRIPTS = (
     "compare",
     "tune",
     "losses",
+    "models",
     "accumulation",
     "benchmark",
 )
@@ -210,6 +211,10 @@ def test_commands_of_scripts_name_flags_and_keys_that_exist(command: Command, na
         check(plain)
     if name == "losses":
         assert all((ROOT / "conf" / "loss" / f"{word}.yaml").exists() for word in plain)
+    if name == "models":
+        names = [word for word in plain if "=" not in word]
+        for option in names or ["vgg11"]:
+            check([f"model={option}", *(word for word in plain if "=" in word)])
 
 
 _helps: dict[str, str] = {}
