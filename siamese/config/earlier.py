@@ -18,8 +18,8 @@ KINDS = {
 MOVED = {f"siamese.loggers.{name}": f"siamese.training.loggers.{name}" for name in ("TensorBoard", "MLflow", "WandB")}
 # What batches=balanced did before it could do otherwise.
 EVEN = {"small_classes": "refuse", "weight": "classes"}
-# What model.weights was before it could be a part of them.
-WHOLE = {"weights_part": "all"}
+# What a model did before it could do otherwise.
+MODEL = {"weights_part": "all", "freeze_batchnorm": False}
 
 
 def brought_up_to_date(recorded: Any) -> Any:
@@ -46,7 +46,7 @@ def brought_up_to_date(recorded: Any) -> Any:
         config["optimizer"] = {**OPTIMIZER, **optimizer}
     model = config.get("model")
     if isinstance(model, Mapping) and "weights" in model and str(model.get("_target_")).startswith("siamese.models."):
-        config["model"] = {**WHOLE, **model}
+        config["model"] = {**MODEL, **model}
     for name, found in KEYS.items():  # what has been added since, which then was as it is by default
         group, _, last = name.rpartition(".")
         node = config.get(group)

@@ -53,6 +53,7 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
         weights_part: ``all`` of it that fits, or the ``backbone`` alone: the projection starts at random.
         reset_parameters: start from random weights as torch's layers draw them, and load none.
         freeze: see :meth:`EmbeddingNet.freeze`; a number is the name of a layer of a plain sequence.
+        freeze_batchnorm: see :meth:`EmbeddingNet.freeze_batchnorm`.
 
     Raises:
         ConfigError: for weights that there are none of, or that would be reset; see also ``freeze``.
@@ -72,6 +73,7 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
         weights_part: Part = "all",
         reset_parameters: bool = False,
         freeze: str | int = "none",
+        freeze_batchnorm: bool = False,
         **arguments: Any,
     ) -> EmbeddingNet:
         sized = {"image_size": image_size} if "image_size" in own else {}
@@ -99,6 +101,8 @@ def embedding_net(make: Callable[..., Backbone]) -> Callable[..., EmbeddingNet]:
         net = EmbeddingNet(backbone.layers, backbone.features, embedding_dim, mean, std, normalize)
         if weights is not None:
             net.weights = load_weights(net, weights, weights_part, backbone.name, backbone.within, backbone.adapt)
+        if freeze_batchnorm:
+            net.freeze_batchnorm()
         net.freeze(str(freeze), backbone.within)
         return net
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from siamese.config.values import height_width
 from siamese.errors import ConfigError, nearest
@@ -48,6 +49,7 @@ class EmbeddingNet(nn.Module):
         self.weights = None
         self._frozen: list[nn.Module] = []
         self._kept: list[nn.Parameter] = []
+        self._normed: list[nn.Module] = []
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255)
 
@@ -101,6 +103,22 @@ class EmbeddingNet(nn.Module):
             raise ConfigError(f"model.freeze={upto}: with model.embedding_dim=null nothing is left to train")
         self.train(self.training)
 
+    def freeze_batchnorm(self) -> None:
+        """Let every BatchNorm of the backbone compute with the statistics and scales that it has, for good: batches of
+        a few images of each class say little of the images on which pretrained ones were found.
+
+        Raises:
+            ConfigError: where the backbone has none.
+        """
+        self._normed = [module for module in self.backbone.modules() if isinstance(module, _BatchNorm)]
+        if not self._normed:
+            raise ConfigError("model.freeze_batchnorm=true: the backbone has no BatchNorm; expected false")
+        for layer in self._normed:
+            layer.requires_grad_(False)
+        if not any(p.requires_grad for p in self.parameters()):
+            raise ConfigError("model.freeze_batchnorm=true: nothing is left to train")
+        self.train(self.training)
+
     def thaw(self) -> None:
         """Let what :meth:`freeze` has kept be trained from here on."""
         for parameter in self._kept:
@@ -110,7 +128,7 @@ class EmbeddingNet(nn.Module):
 
     def train(self, mode: bool = True) -> EmbeddingNet:
         super().train(mode)
-        for layer in self._frozen:
+        for layer in (*self._frozen, *self._normed):
             layer.training = False
         return self
 

@@ -299,6 +299,32 @@ def test_what_is_frozen_includes_parameters_of_no_layer_and_thaws_again() -> Non
     assert all(module.training for module in net.modules())
 
 
+def test_frozen_batchnorm_keeps_its_statistics_and_scales_while_all_else_learns() -> None:
+    torch.manual_seed(0)
+    net = conv_small(MEAN, STD, 5, width=4, freeze="1", freeze_batchnorm=True)
+    norms = [m for m in net.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    net.train()
+    assert len(norms) == 5
+    assert not any(m.training for m in norms)
+    assert net.backbone[2].training
+    net.thaw()  # of what freeze keeps; not of these
+    assert not any(m.training or m.weight.requires_grad for m in norms)
+    before, after = trained_once(net)
+    of_norms = {f"backbone.{name}" for name, m in net.backbone.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    for name, value in before.items():
+        if name not in ("mean", "std"):
+            assert torch.equal(value, after[name]) is (name.rpartition(".")[0] in of_norms), name
+
+
+def test_there_is_no_batchnorm_to_freeze_where_there_is_none() -> None:
+    with pytest.raises(
+        ConfigError, match=r"model.freeze_batchnorm=true: the backbone has no BatchNorm; expected false"
+    ):
+        mlp(MEAN, STD, freeze_batchnorm=True)
+    with pytest.raises(ConfigError, match=r"model.freeze_batchnorm=true: nothing is left to train"):
+        sequential(MEAN, STD, None, image_size=8, layers=["BatchNorm2d"], freeze_batchnorm=True)
+
+
 def test_a_network_with_nothing_left_to_train_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model.freeze=backbone: with model.embedding_dim=null nothing is left"):
         conv_small(MEAN, STD, None, width=4, freeze="backbone")
@@ -377,6 +403,15 @@ def test_options_are_checked_before_anything_is_built(words: str, says: str) -> 
 
 
 def test_every_model_has_the_shared_options() -> None:
-    shared = {"embedding_dim", "normalize", "pretrained", "weights", "weights_part", "reset_parameters", "freeze"}
+    shared = {
+        "embedding_dim",
+        "normalize",
+        "pretrained",
+        "weights",
+        "weights_part",
+        "reset_parameters",
+        "freeze",
+        "freeze_batchnorm",
+    }
     for model, text in OPTIONS.items():
         assert shared <= yaml.safe_load(text).keys(), model

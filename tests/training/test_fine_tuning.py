@@ -12,6 +12,7 @@ import pytest
 import torch
 import torchvision
 from support.accumulating import make as make_module
+from support.images import write_folder
 from support.processes import Cli
 from torch import nn
 
@@ -171,3 +172,32 @@ def test_rates_and_thaws_of_nothing_are_refused(words: list[str], says: str, tra
     done = train_cli(*SMALL, *words, f"hydra.run.dir={tmp_path / 'run'}", check=False)
     assert done.returncode == 2
     assert says in done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "words"),
+    [
+        ("fine_tune", ["model=resnet18_native", "trainer.max_epochs=2", "data.triplets=resampled"]),
+        ("open_set", ["trainer.max_epochs=1", "data.val_fraction=0.34", "data.test_fraction=0.34"]),
+    ],
+)
+def test_the_experiments_of_fine_tuning_train(
+    experiment: str, words: list[str], train_cli: Cli, tmp_path: Path
+) -> None:
+    photos = write_folder(tmp_path / "photos", dict.fromkeys("abcdef", 12))
+    small = ["model.pretrained=false", "data.image_size=32", "data.batch_size=8", "figures.draw=false", "device=cpu"]
+    where = [f"data.root={photos}", f"data.cache_dir={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / 'run'}"]
+    train_cli(
+        f"experiment={experiment}", *words, *small, *where, "evaluation.resamples=0", "callbacks.checkpoint_every=1"
+    )
+    states = [read_checkpoint(path) for path in sorted((tmp_path / "run" / "checkpoints").glob("epoch-*.ckpt"))]
+    weights = [state["state_dict"] for state in states if state is not None]
+    assert len(weights) == len(states) > 0
+    for state in weights:
+        assert (state["net.backbone.bn1.running_mean"] == 0).all()  # as it was made: BatchNorm is kept
+        assert (state["net.backbone.layer4.1.bn2.weight"] == 1).all()
+    if experiment == "fine_tune":
+        first, second = (state["net.backbone.layer4.1.conv2.weight"] for state in weights)
+        assert not torch.equal(first, second)
+    rates = [group["lr"] for group in states[0]["optimizer_states"][0]["param_groups"]]  # type: ignore[index]
+    assert rates[2] == pytest.approx(rates[0] / 10)  # weights and biases of the projection, then of the backbone
