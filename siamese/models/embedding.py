@@ -119,12 +119,14 @@ class EmbeddingNet(nn.Module):
             raise ConfigError("model.freeze_batchnorm=true: nothing is left to train")
         self.train(self.training)
 
-    def thaw(self) -> None:
-        """Let what :meth:`freeze` has kept be trained from here on."""
+    def thaw(self) -> int:
+        """Let what :meth:`freeze` has kept be trained from here on; how many parameters (tensors) that is."""
+        count = len(self._kept)
         for parameter in self._kept:
             parameter.requires_grad_(True)
         self._frozen, self._kept = [], []
         self.train(self.training)
+        return count
 
     def train(self, mode: bool = True) -> EmbeddingNet:
         super().train(mode)

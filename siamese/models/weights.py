@@ -85,7 +85,7 @@ def load_weights(
     _require_backbone(path, name, within, given, own)
     reason = _unfit(given, own, part)
     names = {key for key in given if key.startswith("backbone.")}
-    names |= {key for key in PIXELS if _shape(given.get(key)) == _shape(own[key])}
+    names |= set(PIXELS) if all(_shape(given.get(key)) == _shape(own[key]) for key in PIXELS) else set()
     if reason is None:
         names |= {key for key in own if key.startswith("projection.")}
     net.load_state_dict({key: given[key] for key in names}, strict=False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytorch_lightning as pl
 
 from siamese.models import EmbeddingNet
 from siamese.training.module import SiameseModule
+
+log = logging.getLogger(__name__)
 
 
 class Thawing(pl.Callback):
@@ -25,5 +29,9 @@ class Thawing(pl.Callback):
     def _thaw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, SiameseModule)
         assert isinstance(module.net, EmbeddingNet)
-        if trainer.current_epoch >= self.epochs:
-            module.net.thaw()
+        if trainer.current_epoch >= self.epochs and (count := module.net.thaw()):
+            log.info(
+                "epoch %d: what model.freeze kept is trained from here on (%d tensors)",
+                trainer.current_epoch + 1,
+                count,
+            )

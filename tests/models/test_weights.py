@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from siamese.errors import ConfigError, RunError
@@ -77,7 +79,8 @@ def test_a_projection_of_another_shape_is_left_at_random(tmp_path: Path, said: p
 
 
 @pytest.mark.parametrize(
-    ("architecture", "unused"), [("resnet18", "2 entries (fc.bias, fc.weight)"), ("alexnet", "6 entries (classifier.")]
+    ("architecture", "unused"),
+    [("resnet18", "2 entries (fc.bias, fc.weight)"), ("mobilenet_v3_small", "4 entries (classifier.")],
 )
 def test_the_classifier_of_a_published_network_is_not_used(
     architecture: str, unused: str, tmp_path: Path, said: pytest.LogCaptureFixture
@@ -91,8 +94,12 @@ def test_the_classifier_of_a_published_network_is_not_used(
 
 def test_a_deeper_network_is_another(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
-    for deeper, ours, more in (("resnet34", "resnet18", "layer1.2."), ("vgg11_bn", "vgg11", "features")):
-        torch.save(torchvision.models.get_model(deeper).state_dict(), path)
+    for deeper, ours, more in (
+        ("resnet34", "resnet18", "layer1.2."),
+        ("efficientnet_b1", "efficientnet_b0", "also has features"),
+    ):
+        state = torchvision.models.get_model(deeper).state_dict()
+        torch.save({name: value for name, value in state.items() if not name.startswith("classifier.")}, path)
         with pytest.raises(RunError, match=f"not the weights of torchvision's {ours}; it .*{more}"):
             from_torchvision(MEAN, STD, architecture=ours, weights=str(path))
 
@@ -114,3 +121,38 @@ def test_a_run_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
 def test_a_part_of_no_weights_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model.weights_part=backbone: expected all, or model.weights=RUN"):
         conv_small(MEAN, STD, width=4, weights_part="backbone")
+
+
+NET = conv_small(MEAN, STD, 3, width=1)
+NAMES = st.sampled_from(sorted(NET.state_dict()))
+
+
+@given(dropped=st.sets(NAMES, max_size=3), reshaped=st.sets(NAMES, max_size=2), ours=st.booleans())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_fits_is_loaded_and_a_backbone_that_is_not_whole_is_refused(
+    dropped: set[str], reshaped: set[str], ours: bool, tmp_path: Path
+) -> None:
+    state = {name: value for name, value in NET.state_dict().items() if name not in dropped}
+    state |= {name: torch.zeros(9, 9) for name in reshaped - dropped}
+    prefix = "net." if ours else ""
+    torch.save({prefix + name: value for name, value in state.items()}, tmp_path / "w.pt")
+    lost = {n for n in dropped if n.startswith("backbone.") and not n.endswith("num_batches_tracked")}
+    odd = {n for n in reshaped - dropped if n.startswith("backbone.")}
+
+    def load() -> EmbeddingNet:
+        return conv_small([0.1] * 3, [0.9] * 3, 3, width=1, weights=str(tmp_path / "w.pt"))
+
+    if lost or odd:
+        with pytest.raises(RunError, match="it lacks" if lost else "it has other shapes for") as raised:
+            load()
+        assert all(name.removeprefix("backbone.") in str(raised.value) for name in lost or odd)
+        return
+    found = load().state_dict()
+    whole = not (dropped | reshaped) & {"projection.weight", "projection.bias"}
+    for name, value in NET.state_dict().items():
+        if name.startswith("backbone.") and name not in dropped:
+            assert torch.equal(found[name], value), name
+        elif name in ("mean", "std"):
+            assert torch.equal(found[name], value) is not bool({"mean", "std"} & (dropped | reshaped)), name
+        elif name.startswith("projection."):
+            assert torch.equal(found[name], value) is whole, name

@@ -62,6 +62,9 @@ def test_one_cycle_peaks_in_proportion_where_the_first_rate_is_the_backbones() -
     config = Config(scheduler={**node, "total_steps": None, "interval": "step"})
     schedule(config, optimizer, 9)
     assert [group["max_lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.1])
+    alone = torch.optim.AdamW([{"params": list(net.parameters()), "lr": 0.01}], lr=0.1)
+    schedule(config, alone, 9)
+    assert alone.param_groups[0]["max_lr"] == pytest.approx(0.01)
 
 
 def encoder() -> nn.Module:
@@ -122,7 +125,8 @@ def test_what_is_frozen_is_trained_from_its_epoch_on_and_gone_on_with_bit_for_bi
     train_cli: Cli, tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train_cli(*SMALL, *THAWED, f"hydra.run.dir={whole}")
+    done = train_cli(*SMALL, *THAWED, f"hydra.run.dir={whole}")
+    assert done.stdout.count("epoch 2: what model.freeze kept is trained from here on (14 tensors)") == 1
     states = [read_checkpoint(whole / "checkpoints" / f"epoch-{epoch:04d}.ckpt") for epoch in (1, 2, 3)]
     weights = [state["state_dict"] for state in states if state is not None]
     moved = [
