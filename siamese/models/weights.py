@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from siamese.decoding.names import counted
 from siamese.errors import RunError, nearest, several
 from siamese.models.embedding import EmbeddingNet
 from siamese.paths import near
 from siamese.runs.checkpoint import checkpoint_file
+from siamese.runs.find import find_runs
 from siamese.runs.provenance import fingerprint
 from siamese.runs.read import holds_a_run
 
@@ -43,6 +45,12 @@ def weights_file(path: str) -> Path:
             raise RunError(f"model.weights={path}: no checkpoints/best.ckpt there; expected one of {several(others)}")
         if holds_a_run(named):
             raise RunError(f"model.weights={path}: the run has no checkpoint yet; it has not finished an epoch")
+        completed, unfinished = find_runs([named])
+        below = sorted([near(run.path) for run in completed] + [near(run.path) for run in unfinished])
+        if below:
+            raise RunError(
+                f"model.weights={path}: holds {counted(len(below), 'run')}; expected one of them: {several(below)}"
+            )
         raise RunError(f"model.weights={path}: holds no run; expected a run directory, a checkpoint or a state dict")
     if not named.is_file():
         beside = [one.name for one in named.parent.iterdir()] if named.parent.is_dir() else []

@@ -112,6 +112,9 @@ def test_a_run_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no checkpoints/best.ckpt there; expected one of last.ckpt"):
         weights_file(str(tmp_path / "run"))
     checkpoint(folder / "best.ckpt", conv_small(MEAN, STD, 7, width=4))
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    with pytest.raises(RunError, match=r"holds 1 run; expected one of them: .*/run$"):
+        weights_file(str(tmp_path))
     assert weights_file(str(tmp_path / "run")) == folder / "best.ckpt"
     assert weights_file(str(folder / "last.ckpt")) == folder / "last.ckpt"
     with pytest.raises(RunError, match=r"ruin: no such file or run; did you mean 'run'"):
