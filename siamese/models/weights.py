@@ -103,14 +103,12 @@ def load_weights(
     loaded += ["the mean and std of pixels (in the place of those of data)"] if set(PIXELS) <= names else []
     left = f"the projection ({reason})" if reason else "nothing"
     unused = [*sorted(given.keys() - names), *others]
-    of = f" ({several(unused, 3)})" if unused else ""
     log.info(
-        "model.weights=%s: loaded %s; left at random: %s; in the file and not used: %s%s",
+        "model.weights=%s: loaded %s; left at random: %s; in the file and not used: %s",
         near(file),
         ", ".join(loaded),
         left,
-        f"{len(unused)} entries" if len(unused) != 1 else "1 entry",
-        of,
+        f"{counted(len(unused), 'entry', 'entries')} ({several(unused, 3)})" if unused else "nothing",
     )
     return {"file": str(near(file)), "fingerprint": digest(file)}
 

@@ -213,7 +213,7 @@ def test_pretrained_weights_and_files_are_timms(tmp_path: Path, monkeypatch: pyt
         ({"name": "hf-hub:someone/something"}, r"model.name=hf-hub:someone/something: timm has no such network"),
         (
             {"name": "test_vit", "image_size": 40},
-            r"data.image_size=40: test_vit .* of 16x16; .* such as data.image_size=32",
+            r"data.image_size=40: test_vit .* of 16x16 pixels; .* such as data.image_size=32",
         ),
         ({"name": "test_vit", "image_size": [32, 3]}, r"data.image_size=\[32, 3\]: test_vit cuts images into patches"),
     ],
