@@ -34,8 +34,10 @@ def from_timm(image_size: int | list[int], name: str) -> Backbone:
     if name not in (timm.list_pretrained() if tagged else known):
         choices = [*known, *timm.list_pretrained()] if tagged else known
         raise ConfigError(f"model.name={name}: timm has no such network, of {len(known):,}{nearest(name, choices)}")
-    fixed = bool(timm.get_pretrained_cfg(name).fixed_input_size)
-    sized = {"img_size": height_width(image_size)} if fixed else {}
+    published: Any = timm.get_pretrained_cfg(name)
+    size, fixed = height_width(image_size), bool(published.fixed_input_size)
+    # Not all of those that take one size can be made for another: then there is no such argument.
+    sized: dict[str, Any] = {"img_size": size} if fixed and size != tuple(published.input_size[1:]) else {}
 
     def made(*, pretrained: bool) -> nn.Module:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, **sized)
@@ -48,7 +50,7 @@ def from_timm(image_size: int | list[int], name: str) -> Backbone:
             f"data.image_size={image_size}: timm cannot make {name} for images of this size ({reason})"
         ) from None
 
-    size, patch = height_width(image_size), getattr(getattr(net, "patch_embed", None), "patch_size", None)
+    patch = getattr(getattr(net, "patch_embed", None), "patch_size", None)
     if fixed and patch is not None and any(side % part for side, part in zip(size, patch, strict=True)):
         near = max(patch) * max(1, round(max(size) / max(patch)))
         raise ConfigError(
