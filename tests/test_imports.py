@@ -39,7 +39,7 @@ print(count)
         ("siamese.figures", []),
         ("siamese.compare", []),
         ("siamese.sweep", []),
-        ("siamese.commands", ["siamese.commands.loss_table"]),
+        ("siamese.commands", ["siamese.commands.loss_table", "siamese.commands.model_table"]),
     ],
 )
 def test_importing_a_package_imports_no_torch(package: str, apart: list[str]) -> None:

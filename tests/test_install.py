@@ -22,6 +22,7 @@ COMMANDS = (
     "index",
     "losses",
     "study",
+    "models",
     "search",
     "train",
     "tune",

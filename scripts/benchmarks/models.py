@@ -21,6 +21,8 @@ def models(setup: Setup) -> list[dict[str, Any]]:
     images = torch.randint(256, (BATCH, 3, 32, 32), dtype=torch.uint8)
     sides: dict[str, Callable[[], float]] = {}
     for file in sorted((ROOT / "conf" / "model").glob("*.yaml")):
+        if "???" in file.read_text():  # any network, by its name
+            continue
         config = setup.config(f"model={file.stem}", "device=cpu")
         net = make("model", config.model, mean=[0.5] * 3, std=[0.5] * 3, image_size=32).eval()
         net = net.to(memory_format=torch.channels_last)

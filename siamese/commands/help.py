@@ -35,7 +35,7 @@ Groups and their options (conf/GROUP/OPTION.yaml)
 Keys most often set (docs/configuration.md has them all)
   data.root=PATH  data.batch_size=64  data.images_per_class=N
   data.split=by_image|by_class|kfold  data.triplets=article|fixed|resampled
-  model.embedding_dim=128  model.pretrained=false  model.weights=FILE
+  model.embedding_dim=128  model.pretrained=false  model.weights=RUN|FILE
   loss.margin=0.4  loss.koleo_weight=0.1  optimizer.lr=5e-4  seed=0
   trainer.max_epochs=15  trainer.accumulate_grad_batches=8
   callbacks.checkpoint_every_steps=N  hydra.run.dir=DIR

@@ -13,7 +13,7 @@ from siamese.runs.run import Run
 def provenance_warnings(
     runs: Sequence[Run], groups: Sequence[Group], pairs: Mapping[int, Group], pair_by: Sequence[str]
 ) -> list[str]:
-    """Different code, packages, devices or data, and pairs that are not on the same split."""
+    """Different code, packages, devices, data or weights to start from, and pairs that are not on the same split."""
     out = []
     shas = _distinct(runs, "git", "sha")
     if len(shas) > 1:
@@ -31,6 +31,8 @@ def provenance_warnings(
     data = _mixed_data(runs, groups)
     if data:
         out.append(f"mixed data: {len(data)} data sets (fingerprints {', '.join(data)})")
+    for path, marks in _changed_weights(runs).items():
+        out.append(f"model.weights={path} was not the same file for all (fingerprints {', '.join(marks)})")
     for group in groups:
         baseline = pairs.get(group.number)
         shared = group.runs.keys() & baseline.runs.keys() if baseline else set()
@@ -100,6 +102,16 @@ def _mixed_data(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     paired = any(sum(unit in group.runs for group in groups) > 1 for unit in by_unit)
     sets = [_distinct(members, *DATA) for members in by_unit.values()] if paired else [_distinct(runs, *DATA)]
     return list(dict.fromkeys(one for found in sets if len(found) > 1 for one in found))
+
+
+def _changed_weights(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """The fingerprints of what runs started from, where one name stood for several files."""
+    by_path: dict[str, list[Run]] = {}
+    for run in runs:
+        if (path := run.config.get("model.weights")) is not None:
+            by_path.setdefault(str(path), []).append(run)
+    marks = {path: _distinct(members, "weights", "fingerprint") for path, members in by_path.items()}
+    return {path: found for path, found in marks.items() if len(found) > 1}
 
 
 def _node(run: Run, name: str) -> Mapping[str, Any]:

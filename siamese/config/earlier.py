@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from siamese.config.schema import KEYS
+from siamese.config.schema import KEYS, OPTIMIZER
 
 # What a source and a kind of batches were called before they were named by a target.
 KINDS = {
@@ -18,8 +18,8 @@ KINDS = {
 MOVED = {f"siamese.loggers.{name}": f"siamese.training.loggers.{name}" for name in ("TensorBoard", "MLflow", "WandB")}
 # What batches=balanced did before it could do otherwise.
 EVEN = {"small_classes": "refuse", "weight": "classes"}
-# What an optimizer did before it could do otherwise.
-DECAY = {"decay": "all"}
+# What a model did before it could do otherwise.
+MODEL = {"weights_part": "all", "freeze_batchnorm": False}
 
 
 def brought_up_to_date(recorded: Any) -> Any:
@@ -43,7 +43,10 @@ def brought_up_to_date(recorded: Any) -> Any:
     if isinstance(logger, Mapping) and logger.get("_target_") in MOVED:
         config["logger"] = {**logger, "_target_": MOVED[logger["_target_"]]}
     if isinstance(optimizer, Mapping):
-        config["optimizer"] = {**DECAY, **optimizer}
+        config["optimizer"] = {**OPTIMIZER, **optimizer}
+    model = config.get("model")
+    if isinstance(model, Mapping) and "weights" in model and str(model.get("_target_")).startswith("siamese.models."):
+        config["model"] = {**MODEL, **model}
     for name, found in KEYS.items():  # what has been added since, which then was as it is by default
         group, _, last = name.rpartition(".")
         node = config.get(group)

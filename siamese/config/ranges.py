@@ -93,6 +93,8 @@ ARGUMENTS: dict[str, Range] = {
     "loss.sub_centers": whole_from(1),
     "optimizer.lr": above(0),
     "optimizer.weight_decay": at_least(0),
+    "optimizer.backbone_lr": above(0),
+    "optimizer.layer_decay": between(0, 1),
     "optimizer.decay": one_of("all", "weights"),
     "scheduler.step_size": at_least(1),
     "scheduler.interval": one_of("step", "epoch"),

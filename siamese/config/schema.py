@@ -106,10 +106,11 @@ class Callbacks:
         None, between(0, 1), "measure and keep a mean of the weights, a step ago counting so much, such as 0.99"
     )
     patience: int | None = key(None, at_least(1), "stop once the monitored measure has not improved for so many epochs")
+    unfreeze: int | None = key(None, at_least(1), "train what model.freeze keeps too, once so many epochs are over")
 
 
 # What decides the weights that a run ends with, among the keys of callbacks.
-DECIDING = ("ema", "extra", "monitor", "patience")
+DECIDING = ("ema", "extra", "monitor", "patience", "unfreeze")
 
 
 @dataclass(frozen=True)
@@ -227,9 +228,11 @@ OPTIONAL_TARGETS = ("data.augment", "scheduler", "logger")  # a null _target_ is
 # Keys of those nodes that are ours, not the target's. A loss inside another loss has them too.
 OWN_KEYS: dict[str, dict[str, Any]] = {
     "loss": {"batches": list[str] | None, "miner": str | dict[str, Any] | None},
-    "optimizer": {"decay": str},
+    "optimizer": {"decay": str, "backbone_lr": float | None, "layer_decay": float | None},
     "scheduler": {"interval": str},
 }
+# What an optimizer does unless it is told otherwise.
+OPTIMIZER: dict[str, Any] = {"decay": "all", "backbone_lr": None, "layer_decay": None}
 
 # Arguments of a scheduler that, where they are null, are the length of the run.
 SPANS = ("T_max", "total_steps")
@@ -287,7 +290,7 @@ def defaults() -> dict[str, Any]:
     """Every key with its default, as a configuration holds them before anything else is said."""
     plain = asdict(Config())
     loss = plain.pop("objective") | {"miner": None}
-    return plain | {"loss": loss, "optimizer": {"decay": "all"}, "scheduler": {"interval": "epoch"}}
+    return plain | {"loss": loss, "optimizer": OPTIMIZER, "scheduler": {"interval": "epoch"}}
 
 
 ConfigStore.instance().store(name="schema", node=defaults())

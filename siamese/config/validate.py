@@ -156,6 +156,7 @@ def _check_combinations(config: Config) -> None:
     if (data.mean is None) != (data.std is None):
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
     _check_accumulation(config)
+    _check_fine_tuning(config)
     if device.devices > 1 and device.strategy != "ddp":
         raise ConfigError(
             f"device.strategy={device.strategy}: with device.devices={device.devices} each trains in a "
@@ -213,4 +214,28 @@ def _check_accumulation(config: Config) -> None:
         raise ConfigError(
             "accumulation.scope=window: a window of one micro-batch has nothing to remember; expected "
             "trainer.accumulate_grad_batches above 1, or accumulation.scope=persistent"
+        )
+
+
+def _check_fine_tuning(config: Config) -> None:
+    """Refuse to thaw what is not frozen, or too late, and rates of what is not trained."""
+    frozen, unfreeze = config.model.get("freeze", "none"), config.callbacks.unfreeze
+    for name in ("backbone_lr", "layer_decay"):
+        value = config.optimizer.get(name)
+        if value is not None and frozen == "backbone" and unfreeze is None:
+            raise ConfigError(
+                f"optimizer.{name}={value}: expected null, or callbacks.unfreeze, with model.freeze=backbone"
+            )
+    if unfreeze is None:
+        return
+    if frozen == "none":
+        raise ConfigError(f"callbacks.unfreeze={unfreeze}: expected model.freeze=backbone or a layer; found none")
+    if unfreeze >= config.trainer.max_epochs:
+        raise ConfigError(
+            f"callbacks.unfreeze={unfreeze}: expected fewer epochs than trainer.max_epochs={config.trainer.max_epochs}"
+        )
+    if config.device.devices > 1:
+        raise ConfigError(
+            f"callbacks.unfreeze={unfreeze}: several devices agree at the beginning on what they train; expected null, "
+            f"or device.devices=1 (found {config.device.devices})"
         )

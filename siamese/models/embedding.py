@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from siamese.config.values import height_width
 from siamese.errors import ConfigError, nearest
@@ -24,10 +25,12 @@ class EmbeddingNet(nn.Module):
 
     Attributes:
         embedding_dim: D, the length of an embedding.
+        weights: the file that it started from, and its fingerprint; None where it started from none.
     """
 
     mean: Tensor
     std: Tensor
+    weights: dict[str, str] | None
 
     def __init__(
         self,
@@ -43,7 +46,10 @@ class EmbeddingNet(nn.Module):
         self.projection = nn.Identity() if embedding_dim is None else nn.Linear(features, embedding_dim)
         self.embedding_dim = features if embedding_dim is None else embedding_dim
         self.normalize = normalize
+        self.weights = None
         self._frozen: list[nn.Module] = []
+        self._kept: list[nn.Parameter] = []
+        self._normed: list[nn.Module] = []
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255)
 
@@ -59,37 +65,73 @@ class EmbeddingNet(nn.Module):
         """What the backbone gets of uint8 ``images`` [N, 3, H, W]: float, of mean 0 and variance 1 a channel."""
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
-    def freeze(self, upto: str) -> None:
+    def freeze(self, upto: str, within: str = "") -> None:
         """Keep what a part of the backbone computes: its parameters get no gradient, and its BatchNorm
         and dropout stay in evaluation mode whatever :meth:`train` says.
 
         Args:
             upto: ``none``, ``backbone``, or the name of a layer: all layers up to it, and it.
+            within: the part of the published network that the backbone is, such as ``features``: that name is
+                the backbone's too, and ``features.3`` that of its layer 3.
 
         Raises:
             ConfigError: for a name that no layer has, and when nothing is left to train.
         """
-        leaves = [(name, m) for name, m in self.backbone.named_modules() if not list(m.children())]
-        count = {"none": 0, "backbone": len(leaves)}.get(upto)
+        modules = list(self.backbone.named_modules())
+        name = "backbone" if within and upto == within else upto.removeprefix(f"{within}.") if within else upto
+        count = {"none": 0, "backbone": len(modules)}.get(name)
         if count is None:
-            inside = [i for i, (name, _) in enumerate(leaves) if f"{name}.".startswith(f"{upto}.")]
+            inside = [i for i, (module, _) in enumerate(modules) if f"{module}.".startswith(f"{name}.")]
             if not inside:
-                names = [name for name, _ in self.backbone.named_modules() if name]
-                tops = [name for name, _ in self.backbone.named_children()]
+                names = [module for module, _ in modules if module]
+                tops = [child for child, _ in self.backbone.named_children()]
+                known = ["none", "backbone", *names, *([within, *(f"{within}.{n}" for n in names)] if within else [])]
                 raise ConfigError(
                     f"model.freeze={upto}: expected none, backbone, or a layer of the backbone, such as "
-                    f"{', '.join(tops[:12])}{nearest(upto, ['none', 'backbone', *names])}"
+                    f"{', '.join(tops[:12])}{nearest(upto, known)}"
                 )
             count = inside[-1] + 1
-        self._frozen = [layer.requires_grad_(False) for _, layer in leaves[:count]]
+        self.thaw()
+        kept = [module for _, module in modules[:count]]
+        whole = set(kept)
+        self._frozen = [module for module in kept if whole.issuperset(module.modules())]
+        # Parameters of each module itself: a transformer's class token, say, is of no layer below it.
+        self._kept = [p for module in kept for p in module.parameters(recurse=False) if p.requires_grad]
+        for parameter in self._kept:
+            parameter.requires_grad_(False)
         if not any(p.requires_grad for p in self.parameters()):
             raise ConfigError(f"model.freeze={upto}: with model.embedding_dim=null nothing is left to train")
         self.train(self.training)
 
+    def freeze_batchnorm(self) -> None:
+        """Let every BatchNorm of the backbone compute with the statistics and scales that it has, for good: batches of
+        a few images of each class say little of the images on which pretrained ones were found.
+
+        Raises:
+            ConfigError: where the backbone has none.
+        """
+        self._normed = [module for module in self.backbone.modules() if isinstance(module, _BatchNorm)]
+        if not self._normed:
+            raise ConfigError("model.freeze_batchnorm=true: the backbone has no BatchNorm; expected false")
+        for layer in self._normed:
+            layer.requires_grad_(False)
+        if not any(p.requires_grad for p in self.parameters()):
+            raise ConfigError("model.freeze_batchnorm=true: nothing is left to train")
+        self.train(self.training)
+
+    def thaw(self) -> int:
+        """Let what :meth:`freeze` has kept be trained from here on; how many parameters (tensors) that is."""
+        count = len(self._kept)
+        for parameter in self._kept:
+            parameter.requires_grad_(True)
+        self._frozen, self._kept = [], []
+        self.train(self.training)
+        return count
+
     def train(self, mode: bool = True) -> EmbeddingNet:
         super().train(mode)
-        for layer in self._frozen:
-            layer.eval()
+        for layer in (*self._frozen, *self._normed):
+            layer.training = False
         return self
 
 

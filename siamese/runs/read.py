@@ -41,6 +41,7 @@ MANIFEST: dict[str, type | tuple[type, ...]] = {
     "device": dict,
     "data": dict,
     "split": dict,
+    "weights": (dict, type(None)),
     "resumes": list,
 }
 ENTRY: dict[str, type | tuple[type, ...]] = {

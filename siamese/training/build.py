@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from siamese.training.accumulation import Accumulation, Exact, Memory, Naive
 from siamese.training.averaging import Averaging
 from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from siamese.training.gradient_study.meter import GradientMeter
-from siamese.training.groups import make_optimizer
+from siamese.training.groups import make_optimizer, rate_of_backbone
 from siamese.training.module import SiameseModule
 from siamese.training.monitor import PREFIX, term_name
 from siamese.training.parts import EveryEpochs
@@ -38,6 +39,7 @@ from siamese.training.progress import ProgressBar, ProgressLines
 from siamese.training.recorder import Recorder
 from siamese.training.schedule import schedule
 from siamese.training.signals import StopRequest
+from siamese.training.thawing import Thawing
 
 WHITENING_IMAGES = 5000  # whose patches, a thousand each, say more than enough of a few dozen numbers
 
@@ -80,6 +82,15 @@ def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> Em
     return net.to(memory_format=torch.channels_last) if config.device.channels_last else net
 
 
+def without_start(config: Config) -> Config:
+    """``config`` without weights to start from, for what needs none or has its own in a checkpoint."""
+    fresh: dict[str, Any] = {"pretrained": False}
+    if config.model.get("weights") is not None:
+        fresh |= {"weights": None, "weights_part": "all"}
+    model = config.model | {key: value for key, value in fresh.items() if key in config.model}
+    return dataclasses.replace(config, model=model)
+
+
 def whiten(net: EmbeddingNet, data: SiameseData, seed: int) -> None:
     """Compute the filters of ``net`` that are of images, where it has any, of some training images of ``data``."""
     layers = [layer for layer in net.backbone.modules() if isinstance(layer, Whitening)]
@@ -110,6 +121,8 @@ def build(config: Config, data: SiameseData) -> SiameseModule:
         accumulation(config),
         settings=config.evaluation,
         loss_lr=asked.lr,
+        backbone_lr=rate_of_backbone(config.optimizer),
+        layer_decay=config.optimizer.get("layer_decay"),
         monitor=None if config.callbacks.monitor is None else config.callbacks.monitor.removeprefix(PREFIX),
     )
     # Lightning widens a module only after it has loaded a checkpoint into it.
@@ -136,6 +149,8 @@ def make_callbacks(config: Config, run: RunDirectory, stop: StopRequest) -> tupl
         run, stop, recorder.require_finite, asked.checkpoint_every, asked.checkpoint_every_steps, asked.patience
     )
     callbacks: list[pl.Callback] = [recorder, checkpoints]
+    if asked.unfreeze is not None:
+        callbacks = [Thawing(asked.unfreeze), *callbacks]
     if asked.ema is not None:  # first: validation ends with the weights that are trained, and those are saved
         callbacks = [Averaging(asked.ema), *callbacks]
     if config.evaluation.every:

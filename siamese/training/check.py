@@ -44,6 +44,7 @@ def check(command: Command, directory: Path) -> Config:
         ConfigError: for a new run in a directory that holds one; and see
             :func:`siamese.config.validate.validate`, :func:`siamese.training.resume.resumed_config`,
             :func:`siamese.config.targets.check_targets` and :func:`siamese.training.preflight.preflight`.
+        RunError: where there are no weights to start from.
     """
     composed = command.composed
     if composed.get("resume") is None:
@@ -59,6 +60,10 @@ def check(command: Command, directory: Path) -> Config:
     from siamese.training.preflight import preflight
 
     preflight(config)
+    if composed.get("resume") is None and (weights := config.model.get("weights")) is not None:
+        from siamese.models.weights import weights_file
+
+        weights_file(weights)
     return config
 
 

@@ -45,13 +45,15 @@ class SiameseModule(pl.LightningModule):
         *,
         settings: Evaluation | None = None,
         loss_lr: float | None = None,
+        backbone_lr: float | None = None,
+        layer_decay: float | None = None,
         monitor: str | None = None,
     ) -> None:
         super().__init__()
         self.net, self.objective, self.data = net, objective, data
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.accumulation, self.settings = accumulation or Naive(), settings or Evaluation()
-        self.loss_lr = loss_lr
+        self.loss_lr, self.backbone_lr, self.layer_decay = loss_lr, backbone_lr, layer_decay
         # What the best checkpoint is best by, of what is measured.
         self.monitor = monitor or ("view_recall_at_1" if data.has_views("validation") else "auc")
         self.embeddings = torch.empty(0)
@@ -184,7 +186,7 @@ class SiameseModule(pl.LightningModule):
         return total / images
 
     def parameter_groups(self) -> Groups:
-        return trained(self.net, self.objective, self.loss_lr)
+        return trained(self.net, self.objective, self.loss_lr, self.backbone_lr, self.layer_decay)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameter_groups())

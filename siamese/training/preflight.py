@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import importlib
 import inspect
 import logging
 import pkgutil
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -31,9 +29,7 @@ from siamese.losses import Loss, Objective, traits
 from siamese.losses.make import make_loss, try_out
 from siamese.memory import check_fits
 from siamese.paths import CONF
-from siamese.runs.directory import RunDirectory
-from siamese.runs.read import read_manifest
-from siamese.training.build import build_net, make_kind
+from siamese.training.build import build_net, make_kind, without_start
 from siamese.training.groups import make_optimizer
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
@@ -78,25 +74,6 @@ def preflight_with_images(config: Config, module: SiameseModule, data: SiameseDa
     check_monitor_with_images(module, data)
 
 
-def check_same_data(run: RunDirectory, data: SiameseData) -> None:
-    """Refuse to go on with a run on other images, or another split of them, than it began with.
-
-    Raises:
-        ConfigError: naming both fingerprints.
-    """
-    before: dict[str, Any] = read_manifest(run.path)
-    now: dict[str, Any] = data.facts()
-    for what in ("data", "split"):
-        found, expected = now[what]["fingerprint"], before.get(what, {}).get("fingerprint")
-        if found != expected:
-            counts = [facts.get("data", {}).get("images") for facts in (now, before)]
-            images = "" if counts[0] == counts[1] else f": {counts[0]:,} images, {counts[1]:,} when it began"
-            raise ConfigError(
-                f"resume={run.path}: the {what} of the run has changed{images} "
-                f"(fingerprint {found}, expected {expected})"
-            )
-
-
 def _check_logger(config: Config) -> None:
     target = get_object(config.logger["_target_"]) if config.logger.get("_target_") else None
     if not (inspect.isclass(target) and issubclass(target, RunLogger)):
@@ -120,11 +97,9 @@ def _check_callbacks(config: Config) -> None:
 
 def _check_network(config: Config) -> None:
     """Make the network without its numbers, to know how large it is."""
-    node = {name: value for name, value in config.model.items() if name not in ("pretrained", "weights")}
-    bare = dataclasses.replace(config, model=node)
     try:
         with torch.device("meta"):
-            net = build_net(bare, [0.5] * 3, [0.5] * 3)
+            net = build_net(without_start(config), [0.5] * 3, [0.5] * 3)
     except (ConfigError, RunError):
         raise
     except Exception as error:  # a module of one's own may not know of such a device; then it is made as it is
@@ -261,8 +236,8 @@ def _check_image_size(config: Config, module: SiameseModule) -> None:
     try:
         with torch.no_grad():
             copy.deepcopy(module.net).eval()(torch.zeros(1, 3, *config.data.size, dtype=torch.uint8))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"data.image_size={size}: {config.model['_target_']} cannot embed images of this size ({reason})"
         ) from None

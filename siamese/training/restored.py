@@ -12,7 +12,7 @@ from siamese.config.schema import Config
 from siamese.errors import ConfigError
 from siamese.models.embedding import EmbeddingNet
 from siamese.runs.checkpoint import restore
-from siamese.training.build import build_net
+from siamese.training.build import build_net, without_start
 from siamese.training.preflight import check_device
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,7 @@ log = logging.getLogger(__name__)
 def fitted(config: Config) -> Config:
     """``config`` for one device of this machine, and without weights to start from: a checkpoint has its own. What the
     run had and is not here is said in the log."""
-    fresh = {"pretrained": False, "weights": None}
-    model = config.model | {key: value for key, value in fresh.items() if key in config.model}
+    config = without_start(config)
     device = dataclasses.replace(config.device, devices=1, strategy="auto")
     try:
         check_device(dataclasses.replace(config, device=dataclasses.replace(device, precision="32-true")))
@@ -32,7 +31,7 @@ def fitted(config: Config) -> Config:
     if device.precision == "16-mixed" and accelerator_here(device.accelerator) == "cpu":
         log.warning("device: the CPU has no 16-mixed, as the run had; going on in 32-true")
         device = dataclasses.replace(device, precision="32-true")
-    return dataclasses.replace(config, model=model, device=device)
+    return dataclasses.replace(config, device=device)
 
 
 def accelerator_here(name: str) -> str:

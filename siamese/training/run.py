@@ -26,18 +26,19 @@ from siamese.runs.checkpoint import newest, restore
 from siamese.runs.directory import FollowedRun, RunDirectory
 from siamese.runs.locks import release
 from siamese.training.accumulation import statement
-from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten, split_data
+from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten, split_data, without_start
 from siamese.training.check import Command, checked
 from siamese.training.logs import Logs
 from siamese.training.module import SiameseModule
 from siamese.training.parts import embedded_parts, evaluate_pairs
 from siamese.training.precision import settled
-from siamese.training.preflight import check_same_data, preflight_with_images
+from siamese.training.preflight import preflight_with_images
 from siamese.training.recorder import Recorder
 from siamese.training.roles import follows, lead
 from siamese.training.samples import measure_samples, show_samples
 from siamese.training.settle import settle
 from siamese.training.signals import StopRequest
+from siamese.training.unchanged import check_same_data, check_same_weights
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +69,16 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = split_data(config, load_to_train(config.data, config.seed))
-    module = build(config, data)
+    start = newest(run.checkpoints) if resuming else None
+    module = build(config if start is None else without_start(config), data)
     recorder, callbacks = make_callbacks(config, run, stop)
     trainer = make_trainer(config, run.path, callbacks)
     preflight_with_images(config, module, data)
-    start = newest(run.checkpoints) if resuming else None
+    weights = getattr(module.net, "weights", None)
     if resuming:
         check_same_data(run, data)
+        if start is None:
+            check_same_weights(run, weights)
         if not follows():
             settle(run, start, module, data, config.trainer.max_epochs)
         run.resume(config)
@@ -86,7 +90,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         show_samples(run, data)
         if config.figures.draw:
             draw(run.path, run, config.figures.format)
-        run.begin(config, {"device": device_facts(trainer), **data.facts()})
+        run.begin(config, {"device": device_facts(trainer), **data.facts(), "weights": weights})
     trainer.logger = logs.open()
     log.info("%s", near(run.path))
     log.info("%s", statement(config, data.kind, module.objective, trainer.world_size))

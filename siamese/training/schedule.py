@@ -18,8 +18,9 @@ def schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> di
     spans = {k: span for k in SPANS if k in config.scheduler and config.scheduler[k] is None}
     own = OWN_KEYS["scheduler"]
     arguments = {k: v for k, v in config.scheduler.items() if k not in own} | spans
-    if "max_lr" in arguments and len(optimizer.param_groups) > 1:  # each group peaks in proportion to its rate
-        rates = [group["lr"] for group in optimizer.param_groups]
-        arguments["max_lr"] = [arguments["max_lr"] * rate / rates[0] for rate in rates]
+    rates = [group["lr"] for group in optimizer.param_groups]
+    own_rate = optimizer.defaults.get("lr", rates[0])
+    if "max_lr" in arguments and (len(rates) > 1 or rates[0] != own_rate):  # each peaks in proportion to its rate
+        arguments["max_lr"] = [arguments["max_lr"] * rate / own_rate for rate in rates]
     scheduler = make("scheduler", arguments, optimizer)
     return {"scheduler": scheduler, "interval": config.scheduler["interval"]}

@@ -409,7 +409,6 @@ FAILING = [
         1,
         ["model.pretrained=true", "could not be downloaded", "model.weights=FILE"],
     ),
-    ("weights missing", weights(lambda path: None), 1, ["model.weights={tmp}/weights.pt", "no such file"]),
     ("weights are text", weights(lambda path: path.write_text("0.5")), 1, ["{tmp}/weights.pt", "as a state dict"]),
     (
         "weights of another width",

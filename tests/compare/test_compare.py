@@ -245,6 +245,15 @@ def test_images_that_a_seed_draws_for_itself_are_no_mixture(tmp_path):
     assert not any("mixed data" in warning for warning in compare([tmp_path], Options()).warnings)
 
 
+def test_weights_of_one_name_that_are_several_files_are_said(tmp_path):
+    for seed, mark in enumerate(("a1", "a1", "b2")):
+        more = {"model.weights": "outputs/FIRST", BATCH: 16 + 16 * seed, "seed": seed}
+        write_run(tmp_path / f"{seed}", more, {"test/auc": 0.5}, manifest={"weights": {"fingerprint": mark}})
+    write_run(tmp_path / "3", {"model.weights": "x", "seed": 3}, {"test/auc": 0.5}, manifest={"weights": None})
+    said = [warning for warning in compare([tmp_path], Options()).warnings if "model.weights" in warning]
+    assert said == ["model.weights=outputs/FIRST was not the same file for all (fingerprints a1, b2)"]
+
+
 def test_warnings_of_mixed_data_splits_batches_and_missing_values(tmp_path):
     sweep(tmp_path, seeds=2)
     facts = {"data": {"fingerprint": "other"}, "split": {"fingerprint": "other"}, "device": {"type": "cuda"}}

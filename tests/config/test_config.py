@@ -31,7 +31,10 @@ COMPLETING = {  # what an option leaves to the user
     ("data", "image_folder"): ["data.root=somewhere"],
     ("data", "label_file"): ["data.root=somewhere", "data.labels=labels.csv"],
     **{("data", name): ["data.root=somewhere"] for name in BENCHMARKS},
+    ("experiment", "fine_tune"): ["data.root=somewhere"],
     ("experiment", "open_set"): ["data.root=somewhere"],
+    ("model", "timm"): ["model.name=resnet18"],
+    ("model", "torchvision"): ["model.architecture=resnet34"],
     ("accumulation", "memory"): ["loss=triplet_koleo", "trainer.accumulate_grad_batches=2"],
     ("batches", "pairs"): ["loss=contrastive"],
     ("batches", "views"): ["loss=vicreg"],
@@ -172,7 +175,13 @@ def test_what_is_on_and_off_by_default() -> None:
 def test_a_configuration_begins_with_the_defaults_of_the_schema() -> None:
     assert flatten(defaults()) == {
         key: value for key, value in flatten(to_dict(Config())).items() if key not in ("optimizer", "scheduler")
-    } | {"loss.miner": None, "optimizer.decay": "all", "scheduler.interval": "epoch"}
+    } | {
+        "loss.miner": None,
+        "optimizer.decay": "all",
+        "optimizer.backbone_lr": None,
+        "optimizer.layer_decay": None,
+        "scheduler.interval": "epoch",
+    }
 
 
 def test_no_option_repeats_a_default() -> None:

@@ -248,7 +248,7 @@ def test_a_collection_trains_from_the_command_line(name: str, train_cli: Cli, tm
         f"data.root={made}",
         "experiment=open_set",
         f"data={name}",
-        *("data.image_size=16", "data.val_fraction=0.25", "data.batch_size=8", "data.augment.crop_padding=2"),
+        *("data.image_size=16", "data.val_fraction=0.25", "data.batch_size=8"),
         *("model=conv_small", "model.width=4", "device=cpu", "trainer.max_epochs=1", "figures.draw=false"),
         f"data.cache_dir={tmp_path / 'cache'}",
         f"hydra.run.dir={tmp_path / 'run'}",

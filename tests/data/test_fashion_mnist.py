@@ -233,7 +233,8 @@ def test_the_contrastive_experiment_is_kerass() -> None:
         config = validate(compose("train", ["name=test", "experiment=keras_contrastive"]))
     optimizer = dict(config.optimizer)
     assert optimizer.pop("_target_") == "torch.optim.RMSprop"
-    assert optimizer == {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "momentum": 0.0, "weight_decay": 0.0, "decay": "all"}
+    ours = {"decay": "all", "backbone_lr": None, "layer_decay": None}
+    assert optimizer == {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "momentum": 0.0, "weight_decay": 0.0, **ours}
     assert (config.data.batch_size, config.trainer.max_epochs, config.loss["margin"]) == (128, 20, 1.0)
     assert (config.data.image_size, config.data.mean, config.data.std) == (28, [0.0] * 3, [1.0] * 3)
     assert (config.model["normalize"], config.model["embedding_dim"], config.model["grey"]) == (False, None, True)

@@ -42,6 +42,7 @@ SCRIPTS = (
     "tune",
     "losses",
     "study",
+    "models",
     "accumulation",
     "benchmark",
 )
@@ -211,6 +212,10 @@ def test_commands_of_scripts_name_flags_and_keys_that_exist(command: Command, na
         check(plain)
     if name == "losses":
         assert all((ROOT / "conf" / "loss" / f"{word}.yaml").exists() for word in plain)
+    if name == "models":
+        names = [word for word in plain if "=" not in word]
+        for option in names or ["vgg11"]:
+            check([f"model={option}", *(word for word in plain if "=" in word)])
 
 
 _helps: dict[str, str] = {}
