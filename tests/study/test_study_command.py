@@ -1,0 +1,133 @@
+"""A study from its plan to its page, as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from support.plans import claim, written
+from support.processes import Cli
+
+WORDS = [
+    "data=digits",
+    "model=conv_small",
+    "model.width=4",
+    "model.embedding_dim=8",
+    "data.images_per_class=20",
+    "trainer.max_epochs=1",
+    "figures.draw=false",
+    "evaluation.resamples=0",
+    "device=cpu",
+]
+ARMS = {
+    "triplet": ["loss=triplet"],
+    "koleo": ["loss=triplet_koleo"],
+    "longer": ["loss=triplet", "trainer.max_epochs=2"],
+}
+CLAIMS = {
+    "koleo": claim("triplet", ["koleo"], 3, metrics={"test/auc": "HIGHER"}),
+    "longer": claim("triplet", ["longer"], 2, metrics={"test/auc": "HIGHER"}),
+}
+
+
+def sweep(train_cli: Cli, study: Path, out: Path, *words: str) -> str:
+    done = train_cli(
+        "study=accumulation", f"study.plan={study}/plan.yaml", f"hydra.sweep.dir={out}", "sweep.isolate=false", *words
+    )
+    return str(done.stdout)
+
+
+@pytest.mark.slow
+def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> None:
+    study, out = (
+        written(tmp_path / "study", words=WORDS, arms=ARMS, claims=CLAIMS, noise=["koleo", "triplet"]),
+        tmp_path / "out",
+    )
+    sweep(train_cli, study, out, "study.seeds=1")
+    first = cli("scripts/study.py", study, "--collect", out).stdout
+    assert "missing (5): triplet seed 8; koleo seed 8; longer seed 8" in first
+    assert "3 of 8 planned runs" in first
+    assert "no verdict: one seed is a description" in first
+
+    assert "finished before: arm=triplet seed=7" in sweep(train_cli, study, out)
+    train_cli("data=digits", *WORDS, "seed=7", f"hydra.run.dir={out / 'stranger'}")
+    done = cli("scripts/study.py", study, "--collect", out)
+    assert "outside the plan (1): stranger (None, seed 7)" in done.stdout
+    assert "8 of 8 planned runs" in done.stdout
+    with (study / "runs.csv").open() as file:
+        rows = {(row["arm"], row["seed"]): row for row in csv.DictReader(file)}
+    assert set(rows) == {(a, str(s)) for a in ARMS for s in (7, 8, 9)} - {("longer", "9")}
+    for run in out.glob("arm-*"):
+        config = (run / "config.resolved.yaml").read_text()
+        arm, seed = run.name.split("_seed-")[0].removeprefix("arm-"), run.name.split("_seed-")[1].partition("-")[0]
+        summary = json.loads((run / "summary.json").read_text())
+        assert float(rows[arm, seed]["test/auc"]) == summary["test/auc"]["value"]
+        assert f"digest: {rows[arm, seed]['plan']}" in config.replace("'", "").replace('"', "")
+        assert ("max_epochs: 2" in config) == (arm == "longer")
+
+    files = {name: (study / name).read_bytes() for name in ("tests.csv", "table.md", "report.html")}
+    shutil.rmtree(study / "figures")
+    again = cli("scripts/compare.py", study)  # of the rows alone
+    assert again.stdout.partition("written to")[0] in done.stdout
+    assert files == {name: (study / name).read_bytes() for name in files}
+    assert (study / "figures" / "claim_koleo.svg").exists()
+    assert "What would change it" in files["report.html"].decode()
+
+    sweep(train_cli, study, tmp_path / "repeated", "study.seeds=1", "study.claims=[longer]")
+    same = cli("scripts/study.py", study, "--repeat", tmp_path / "repeated").stdout
+    assert "2 of 2 runs are bit for bit those of the study" in same
+    text = (study / "runs.csv").read_text()
+    value = rows["longer", "7"]["test/auc"]
+    (study / "runs.csv").write_text(text.replace(value, "0.125", 1))
+    other = cli("scripts/study.py", study, "--repeat", tmp_path / "repeated").stdout
+    assert f"test/auc is farthest, {float(value)!r} for 0.125" in other
+    assert "1 of 2 runs are bit for bit" in other
+
+    with (study / "plan.yaml").open("a") as file:
+        file.write("# another thought\n")
+    assert "The plan changed after runs had begun: 8 of them" in " ".join(cli("scripts/study.py", study).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["trainer.max_epochs=3", "study.plan=PLAN"],
+            "trainer.max_epochs=3: .* sets trainer.max_epochs of its arm longer",
+        ),
+        (["seed=3", "study.plan=PLAN"], "seed=3: .* sets seed of its arm triplet"),
+        (["study.plan=nowhere.yaml"], "nowhere.yaml: could not be read as YAML"),
+        (
+            ["study.plan=PLAN", "study.claims=[kolo]"],
+            "no claim kolo; expected some of koleo, longer; did you mean 'koleo'",
+        ),
+    ],
+)
+def test_a_study_that_is_refused_begins_nothing(words: list[str], says: str, train_cli: Cli, tmp_path: Path) -> None:
+    study = written(tmp_path / "study", words=WORDS, arms=ARMS, claims=CLAIMS, noise=["koleo", "triplet"])
+    asked = [word.replace("PLAN", f"{study}/plan.yaml") for word in words]
+    done = train_cli("study=accumulation", f"hydra.sweep.dir={tmp_path / 'out'}", *asked, check=False)
+    assert done.returncode == 2
+    assert re.search(says, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_is_compared_alone_and_collected_or_repeated(cli: Cli, tmp_path: Path) -> None:
+    study = written(tmp_path / "study", words=WORDS, arms=ARMS, claims=CLAIMS, noise=["koleo", "triplet"])
+    (tmp_path / "empty").mkdir()
+    for argv, says in {
+        ("scripts/compare.py", study, tmp_path / "empty"): "a study is compared by its own plan",
+        ("scripts/compare.py", study): "runs.csv: there is none yet",
+        ("scripts/study.py", study, "--collect", tmp_path / "empty"): "no complete run of",
+        ("scripts/study.py", study, "--collect", "a", "--repeat", "b"): "expected one of them",
+        ("scripts/study.py", tmp_path / "empty"): "plan.yaml: could not be read",
+    }.items():
+        done = cli(*argv, check=False)
+        assert done.returncode != 0
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1
