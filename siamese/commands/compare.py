@@ -70,7 +70,7 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
     try:
         asked = arguments(words)
         if (asked.paths[0] / PLAN).exists():
-            _study(asked.paths, console)
+            _study(asked.paths, console, paper=asked.paper)
             return 0
         options = Options(
             tuple(asked.where),
@@ -116,10 +116,10 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
     return 0
 
 
-def _study(paths: Sequence[Path], console: Console) -> None:
+def _study(paths: Sequence[Path], console: Console, *, paper: bool) -> None:
     if len(paths) > 1:
         raise ConfigError(f"{paths[0]}: a study is compared by its own plan; expected no other folder")
-    study.show(read_plan(paths[0]), console)
+    study.show(read_plan(paths[0]), console, paper=paper)
 
 
 def _watch(look: Callable[[], Comparison], every: float, console: Console) -> Comparison:

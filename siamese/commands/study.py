@@ -38,6 +38,7 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
         parser.add_argument("--collect", type=Path, nargs="+", metavar="DIR", help="write runs.csv of these runs first")
         again = "instead, hold these runs against the rows of the same arms and seeds"
         parser.add_argument("--repeat", type=Path, nargs="+", metavar="DIR", help=again)
+        parser.add_argument("--paper", action="store_true", help="write every figure as PNG and as PDF too")
         asked = parser.parse_args(words)
         console = console or Console()
         plan = read_plan(asked.study)
@@ -48,15 +49,15 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
             return
         if asked.collect:
             _collect(plan, asked.collect, console)
-        show(plan, console)
+        show(plan, console, paper=asked.paper)
 
 
-def show(plan: Plan, console: Console) -> None:
+def show(plan: Plan, console: Console, *, paper: bool = False) -> None:
     """Print the verdicts of the rows beside ``plan``, and write the files that are made of them."""
     rows = read_rows(plan)
     decided = decide(plan, rows)
     terminal.show(plan, rows, decided, console)
-    files = ", ".join(write(plan, rows, decided))
+    files = ", ".join(write(plan, rows, decided, paper=paper))
     console.print(f"\nwritten to {plan.path.parent}: {files}", highlight=False, soft_wrap=True, markup=False)
 
 

@@ -4,26 +4,41 @@ axis and what lies within the band is negligible."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from siamese.compare.figure import Figure
 from siamese.compare.svg import Drawing, short, tick_texts, ticks
 from siamese.compare.wording import difference_text
+from siamese.study.plan import Plan
 from siamese.study.verdicts import Compared, Decided
 
 WIDTH, LEFT, RIGHT, ROW = 760, 250, 200, 34  # of the drawing, of the names, of the words, of a line; in pixels
+HEAD = 22  # of a line that names a claim
 COLOURS = {"HOLDS": "g2", "FAILS": "g1", "OPEN": "g0"}
+MEANINGS = {"HOLDS": "as the claim expects", "FAILS": "otherwise than it expects", "OPEN": "not settled"}
 FARTHEST = 12.0  # margins that the axis reaches; what lies beyond is an arrow at its end
 
 
 def forest(decided: Decided) -> Figure | None:
     """Point and 95 % interval of each comparison of a claim; None where nothing was compared yet."""
-    rows = [c for c in decided.comparisons if c.found.interval is not None]
-    if not rows:
+    says = f"{decided.claim.says} {decided.answer}."
+    return _drawn(f"claim_{decided.claim.name}", decided.claim.name, says, [decided])
+
+
+def overview(plan: Plan, decided: Sequence[Decided]) -> Figure | None:
+    """The same of every claim, one below the other."""
+    heading = f"{plan.name}: every comparison in multiples of its margin, which is shaded"
+    return _drawn("overview", plan.name, heading, decided)
+
+
+def _drawn(slug: str, title: str, heading: str, decided: Sequence[Decided]) -> Figure | None:
+    blocks = [(one, rows) for one in decided if (rows := [c for c in one.comparisons if c.found.interval is not None])]
+    if not blocks:
         return None
-    low, high = _extent(rows)
-    top, bottom = 8, 8 + ROW * len(rows)
-    d = Drawing(WIDTH, bottom + 44, f"{decided.claim.name}: differences in multiples of the margin", "forest")
+    named = len(decided) > 1
+    low, high = _extent([row for _, rows in blocks for row in rows])
+    top, bottom = 8, 8 + sum(HEAD * named + ROW * len(rows) for _, rows in blocks)
+    d = Drawing(WIDTH, bottom + 44, heading, "forest")
 
     def x(value: float) -> float:
         return LEFT + (min(max(value, low), high) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
@@ -37,10 +52,17 @@ def forest(decided: Decided) -> Figure | None:
     d.add("path", d=f"M{short(x(0))} {top}V{bottom}", css="base")
     d.text((LEFT + WIDTH - RIGHT) / 2, bottom + 31, "difference in margins, 95 % interval", css="name")
     d.close()
-    for i, row in enumerate(rows):
-        _row(d, row, top + ROW * (i + 0.5), x)
-    says = f"{decided.claim.says} {decided.answer}."
-    return Figure(f"claim_{decided.claim.name}", decided.claim.name, d.markup(), says)
+    y = float(top)
+    for one, rows in blocks:
+        if named:
+            d.text(8, y + 15, f"{one.claim.name}: {one.answer}", css="tick name", anchor="start", font_weight=600)
+            y += HEAD
+        for row in rows:
+            _row(d, row, y + ROW / 2, x)
+            y += ROW
+    answers = dict.fromkeys(row.answer for _, rows in blocks for row in rows)
+    legend = tuple((COLOURS[answer], MEANINGS[answer]) for answer in COLOURS if answer in answers)
+    return Figure(slug, title, d.markup(), heading, legend)
 
 
 def _row(d: Drawing, row: Compared, y: float, x: Callable[[float], float]) -> None:
@@ -54,9 +76,9 @@ def _row(d: Drawing, row: Compared, y: float, x: Callable[[float], float]) -> No
     d.box(mean - 3.5, y - 3.5, 7, 7, "square")
     if abs(row.found.mean / bound) > FARTHEST:
         out = math.copysign(1.0, row.found.mean)
-        d.add(
-            "path", d=f"M{short(mean + 6 * out)} {short(y - 4)}l{short(5 * out)} 4l{short(-5 * out)} 4", css="whisker"
-        )
+        base, tip = mean + 6 * out, mean + 11 * out
+        arrow = f"M{short(base)} {short(y - 4)}L{short(tip)} {short(y)}L{short(base)} {short(y + 4)}"
+        d.add("path", d=arrow, css="whisker")
     d.close()
     d.text(8, y - 2, row.found.group.label, css="tick", anchor="start")
     d.text(8, y + 10, f"{row.found.metric.name}, n={row.found.n}", css="note", anchor="start")

@@ -15,7 +15,7 @@ from siamese.compare.standalone import standalone
 from siamese.compare.theme import page_css
 from siamese.compare.wording import difference_text, margin_text, number, p_value
 from siamese.runs.files import atomic
-from siamese.study.picture import forest
+from siamese.study.picture import forest, overview
 from siamese.study.plan import Plan
 from siamese.study.rows import Row
 from siamese.study.verdicts import Answer, Compared, Decided
@@ -27,21 +27,28 @@ TESTS = (
 )  # fmt: skip
 
 
-def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> list[str]:
-    """Write every file beside the plan, and return their names.
+def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper: bool = False) -> list[str]:
+    """Write every file beside the plan, and return their names; where ``paper``, figures as PNG and PDF too.
 
     Raises:
         RunError: when a file cannot be written.
     """
     folder = plan.path.parent
-    figures = {f"figures/{f.slug}.svg": standalone(f) for one in decided if (f := forest(one)) is not None}
+    drawn = [f for f in (overview(plan, decided), *map(forest, decided)) if f is not None]
+    figures = {f"{f.slug}.svg": standalone(f).encode() for f in drawn}
+    if paper:
+        from siamese.compare.paper import as_paper  # slow to import
+
+        figures |= {f"{f.slug}.{kind}": content for f in drawn for kind, content in as_paper(f)[0].items()}
     texts = {"tests.csv": tests_csv(decided), "table.md": as_markdown(plan, rows, decided)}
-    texts |= {"report.html": page(plan, rows, decided)} | figures
-    for name, text in texts.items():
+    texts |= {"report.html": page(plan, rows, decided)}
+    contents = {name: text.encode() for name, text in texts.items()}
+    contents |= {f"figures/{name}": content for name, content in figures.items()}
+    for name, content in contents.items():
         with atomic(folder / name) as file:
-            file.write(text.encode())
-    for old in (folder / "figures").glob("claim_*.svg"):
-        if f"figures/{old.name}" not in figures:
+            file.write(content)
+    for old in (folder / "figures").glob("*"):  # of earlier rows
+        if old.suffix in (".svg", ".png", ".pdf") and old.name not in figures:
             old.unlink()
     return ["report.html", "tests.csv", "table.md", *["figures/"] * bool(figures)]
 

@@ -243,7 +243,7 @@ def test_extras_that_are_installed_exist() -> None:
 def test_defaults_in_tables_are_those_of_a_plain_run() -> None:
     defaults = flatten(OmegaConf.to_container(job_config(composed([]))))
     known = set()
-    for row in itertools.chain(rows(DOCS / "configuration.md"), rows(DOCS / "sweeps.md")):
+    for row in itertools.chain(rows(DOCS / "configuration.md"), rows(DOCS / "sweeps.md"), rows(DOCS / "studies.md")):
         if len(row) != 3 or not all(re.fullmatch(r"`[^`]+`", cell) for cell in row[:2]):
             continue
         key, default = (cell.strip("`") for cell in row[:2])
@@ -251,7 +251,18 @@ def test_defaults_in_tables_are_those_of_a_plain_run() -> None:
             continue
         known.add(key)
         assert defaults[key] == yaml.safe_load(default), key
-    groups = ("data", "batches", "trainer", "accumulation", "callbacks", "evaluation", "figures", "device", "sweep")
+    groups = (
+        "data",
+        "batches",
+        "trainer",
+        "accumulation",
+        "callbacks",
+        "evaluation",
+        "figures",
+        "device",
+        "sweep",
+        "study",
+    )
     ours = {key for key in defaults if key.partition(".")[0] in groups}
     assert ours - known == set(), "not in a table"
 
@@ -269,6 +280,7 @@ def test_defaults_in_tables_are_those_of_a_plain_run() -> None:
         ("model", "models.md"),
         ("accumulation", "accumulation.md"),
         ("sweep", "sweeps.md"),
+        ("study", "studies.md"),
         ("logger", "loggers.md"),
     ],
 )
