@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.commands import large_window, memory, startup
+from benchmarks.commands import large_window, memory, startup, sweep
 from benchmarks.evaluation import evaluate
 from benchmarks.image_files import decoding, large_collection
 from benchmarks.losses import against_library
@@ -50,6 +50,7 @@ MEASUREMENTS: dict[str, tuple[Callable[[Setup], list[dict[str, Any]]], str]] = {
         "a run on 100,000 decoded images of 224x224 (15 GB, made and removed): start, waiting, peak",
     ),
     "serving": (serving, "images embedded a second, in torch and onnxruntime; how long a search takes"),
+    "sweep": (sweep, "short jobs of a sweep, forked against started anew"),
     "startup": (startup, "python train.py --cfg job, and --help"),
 }
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from benchmarks import ROOT
 from benchmarks.setup import BATCH, Setup
-from benchmarks.timing import IMPORTS, interleaved, peak_bytes, result
+from benchmarks.timing import IMPORTS, interleaved, paired_ratios, peak_bytes, result
 
 LARGE_WINDOW = 4096
+JOBS = 12  # of a sweep; a process that jobs are forked from is started once
 
 
 def startup(setup: Setup) -> list[dict[str, Any]]:
@@ -27,6 +28,23 @@ def startup(setup: Setup) -> list[dict[str, Any]]:
     found = interleaved({"--cfg job": partial(run, "--cfg", "job"), "--help": partial(run, "--help")}, setup.repeats)
     targets = {"--cfg job": 0.8, "--help": None}
     return [result(f"python train.py {name}", "s", found[name], "<", targets[name]) for name in found]
+
+
+def sweep(setup: Setup) -> list[dict[str, Any]]:
+    """Sweeps of short jobs on digits, one job after the other: forked, and each started anew."""
+
+    def run(isolate: str) -> float:
+        few = ("experiment=quickstart", "trainer.max_epochs=3", "figures.draw=false", f"seed=range({JOBS})")
+        with tempfile.TemporaryDirectory() as folder:
+            words = ("-m", *few, f"sweep.isolate={isolate}", f"hydra.sweep.dir={folder}/sweep")
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "train.py", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            return (time.perf_counter() - began) / JOBS
+
+    found = interleaved({"anew": partial(run, "true"), "forked": partial(run, "fork")}, setup.repeats)
+    ratios = paired_ratios(found["anew"], found["forked"])
+    each = [result(f"seconds a job of 3 epochs on digits, {name}", "s", found[name], "<", None) for name in found]
+    return [result("jobs a minute, forked against started anew", "×", ratios, "≥", 3.0, **found), *each]
 
 
 def memory(setup: Setup) -> list[dict[str, Any]]:

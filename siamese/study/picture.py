@@ -12,9 +12,9 @@ from siamese.compare.wording import difference_text
 from siamese.study.plan import Plan
 from siamese.study.verdicts import Compared, Decided
 
-WIDTH, LEFT, RIGHT, ROW = 760, 250, 200, 34  # of the drawing, of the names, of the words, of a line; in pixels
+WIDTH, LEFT, RIGHT, ROW = 820, 250, 260, 34  # of the drawing, of the names, of the words, of a line; in pixels
 HEAD = 22  # of a line that names a claim
-COLOURS = {"HOLDS": "g2", "FAILS": "g1", "OPEN": "g0"}
+COLOURS = {"HOLDS": "g0", "FAILS": "g1", "OPEN": "g2"}
 MEANINGS = {"HOLDS": "as the claim expects", "FAILS": "otherwise than it expects", "OPEN": "not settled"}
 FARTHEST = 12.0  # margins that the axis reaches; what lies beyond is an arrow at its end
 

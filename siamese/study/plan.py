@@ -78,7 +78,7 @@ class Plan:
         arms: the overrides of each arm.
         pilot: seeds of the pilot, of which no verdict is made.
         first_seed: of the seeds that verdicts are made of; the others follow it.
-        noise: two arms that differ by nothing but rounding.
+        noise: two arms that differ by nothing but rounding; empty where there is no such pair.
     """
 
     path: Path
@@ -91,7 +91,7 @@ class Plan:
     margins: Sequence[tuple[str, Margin]]
     pilot: tuple[int, ...]
     first_seed: int
-    noise: tuple[str, str]
+    noise: tuple[str, ...]
 
     def margin(self, metric: str) -> Margin | None:
         return margin_of(metric, self.margins)
@@ -172,8 +172,8 @@ class _Reader:
         for arm in found["noise"]:
             self._arm("noise", arm, arms)
         claims = tuple(self._claim(str(name), one, arms) for name, one in found["claims"].items())
-        if len(found["noise"]) != 2:
-            self._refuse("noise", found["noise"], "two arms")
+        if len(found["noise"]) not in (0, 2):
+            self._refuse("noise", found["noise"], "two arms, or none")
         plan = Plan(
             self.path,
             digest,
@@ -185,7 +185,7 @@ class _Reader:
             [self._margin(entry) for entry in found["margins"]],
             tuple(found["pilot"]),
             found["first_seed"],
-            (found["noise"][0], found["noise"][1]),
+            tuple(found["noise"]),
         )
         if both := sorted({s for arm in arms for s in plan.seeds_of(arm)} & set(plan.pilot)):
             self._refuse("pilot", both[0], "seeds that no verdict is made of")

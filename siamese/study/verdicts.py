@@ -90,6 +90,8 @@ def decide(plan: Plan, rows: Sequence[Row]) -> list[Decided]:
 def noise_floor(plan: Plan, table: Table, metric: str) -> float | None:
     """The standard deviation, over seeds, of ``metric`` between the two arms of the plan that differ by the order of
     their sums alone, on the scale of the metric's margin; None below three seeds."""
+    if not plan.noise:
+        return None
     one, other = (table.get(arm, {}) for arm in plan.noise)
     found = [
         _apart(one[s].measures[metric], other[s].measures[metric], _is_ratio(plan, metric))
