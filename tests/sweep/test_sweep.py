@@ -107,10 +107,9 @@ def at_epoch(sweep: Path, seed: int, epoch: int) -> Callable[[], bool]:
 # -- what goes wrong in a job --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("isolate", ["true", "fork"])
-def test_what_goes_wrong_costs_itself_alone_and_goes_on_next_time(isolate: str, fake: Cli, sweeps: Path) -> None:
+def test_what_goes_wrong_costs_itself_alone_and_goes_on_next_time(fake: Cli, sweeps: Path) -> None:
     ways = {1: "raise", 2: "exit", 3: "kill", 4: "hang", 5: "fail at once"}
-    words = ("seed=range(7)", "sweep.timeout=4", f"sweep.isolate={isolate}")
+    words = ("seed=range(7)", "sweep.timeout=4")
     done = fake(*words, ways=ways, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: 5 of 7 jobs did not complete; train.log in each directory says more\n"
@@ -150,6 +149,27 @@ def test_what_goes_wrong_costs_itself_alone_and_goes_on_next_time(isolate: str, 
         assert [row["epoch"] for row in read_metrics(found[seed] / "metrics.csv")] == ["1", "2", "3"]
     assert len(json.loads((found[3] / "manifest.json").read_text())["resumes"]) == 1
     assert finished == {run: sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*")) for run in finished}
+
+
+def test_what_goes_wrong_in_a_fork_costs_itself_alone(fake: Cli, sweeps: Path) -> None:
+    ways = {1: "raise", 2: "exit", 3: "kill", 4: "hang", 5: "orphan"}
+    done = fake("seed=range(7)", "sweep.timeout=4", "sweep.isolate=fork", ways=ways, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert states(sweeps / "x") == {
+        0: "completed",
+        6: "completed",
+        **dict.fromkeys((1, 2, 3, 4), "failed"),
+        5: "interrupted",
+    }
+    found = runs(sweeps / "x")
+    why = {seed: json.loads((run / "status.json").read_text())["error"] for seed, run in found.items()}
+    assert why[1] == "ValueError: the job raised"
+    assert 'raise ValueError("the job raised")' in (found[1] / "train.log").read_text()
+    assert why[2] == "exit status 7"
+    assert why[3] == "killed by SIGKILL (signal 9); often for want of memory"
+    assert why[4] == "stopped after sweep.timeout=4 seconds"
+    assert {seed: value(found[seed]) for seed in (0, 6)} == {0: expected(0), 6: expected(6)}
 
 
 def test_fail_fast_stops_the_others(fake: Cli, sweeps: Path) -> None:
