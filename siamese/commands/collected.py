@@ -86,7 +86,7 @@ def _in_folder(root: Path) -> Collected:
     except ConfigError as error:
         skipped = Skipped()
         if not images_below(root, skipped):
-            besides = f"; there are {skipped}" if str(skipped) else ""
+            besides = f"; beside it, {skipped}" if str(skipped) else ""
             raise ConfigError(f"{one_line(root)}: holds no image{besides}") from None
         raise ConfigError(str(error).replace("data.root=", "")) from None
     except RunError as error:

@@ -25,7 +25,7 @@ from siamese.study.plan import Plan, read_plan
 from siamese.study.repeat import repeated
 from siamese.study.rows import ROWS, collect, read_rows, write_rows
 from siamese.study.verdicts import decide
-from siamese.study.writing import write
+from siamese.study.writing import as_markdown, put_into, write
 
 LISTED = 8
 
@@ -39,6 +39,8 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
         again = "instead, hold these runs against the rows of the same arms and seeds"
         parser.add_argument("--repeat", type=Path, nargs="+", metavar="DIR", help=again)
         parser.add_argument("--paper", action="store_true", help="write every figure as PNG and as PDF too")
+        into = "put the tables between the markers <!-- study: begin --> and <!-- study: end --> of this Markdown page"
+        parser.add_argument("--page", type=Path, metavar="FILE", help=into)
         asked = parser.parse_args(words)
         console = console or Console()
         plan = read_plan(asked.study)
@@ -49,14 +51,16 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
             return
         if asked.collect:
             _collect(plan, asked.collect, console)
-        show(plan, console, paper=asked.paper)
+        show(plan, console, paper=asked.paper, page=asked.page)
 
 
-def show(plan: Plan, console: Console, *, paper: bool = False) -> None:
+def show(plan: Plan, console: Console, *, paper: bool = False, page: Path | None = None) -> None:
     """Print the verdicts of the rows beside ``plan``, and write the files that are made of them."""
     rows = read_rows(plan)
     decided = decide(plan, rows)
     terminal.show(plan, rows, decided, console)
+    if page is not None:
+        put_into(page, as_markdown(plan, rows, decided))
     files = ", ".join(write(plan, rows, decided, paper=paper))
     console.print(f"\nwritten to {plan.path.parent}: {files}", highlight=False, soft_wrap=True, markup=False)
 

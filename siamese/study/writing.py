@@ -14,12 +14,14 @@ from markupsafe import Markup
 from siamese.compare.standalone import standalone
 from siamese.compare.theme import page_css
 from siamese.compare.wording import difference_text, margin_text, number, p_value
+from siamese.errors import ConfigError
 from siamese.runs.files import atomic
 from siamese.study.picture import forest, overview
 from siamese.study.plan import Plan
 from siamese.study.rows import Row
 from siamese.study.verdicts import Answer, Compared, Decided
 
+BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"  # of the tables in a page
 TESTS = (
     "claim", "arm", "baseline", "metric", "expected", "n", "scale", "margin", "mean", "low", "high", "p_t",
     "p_sign_flip", "p_tost", "p_holm", "p_tost_holm", "family", "comparisons", "verdict", "decided_by", "seeds_needed",
@@ -40,7 +42,7 @@ def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper:
         from siamese.compare.paper import as_paper  # slow to import
 
         figures |= {f"{f.slug}.{kind}": content for f in drawn for kind, content in as_paper(f)[0].items()}
-    texts = {"tests.csv": tests_csv(decided), "table.md": as_markdown(plan, rows, decided)}
+    texts = {"tests.csv": comparisons_csv(decided), "table.md": as_markdown(plan, rows, decided)}
     texts |= {"report.html": page(plan, rows, decided)}
     contents = {name: text.encode() for name, text in texts.items()}
     contents |= {f"figures/{name}": content for name, content in figures.items()}
@@ -53,7 +55,7 @@ def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper:
     return ["report.html", "tests.csv", "table.md", *["figures/"] * bool(figures)]
 
 
-def tests_csv(decided: Sequence[Decided]) -> str:
+def comparisons_csv(decided: Sequence[Decided]) -> str:
     """Every comparison, a line each, numbers to the last bit."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -90,6 +92,24 @@ def as_markdown(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> 
         lines += ["", f"*What would change it:* {one.claim.changes}"]
     lines += ["", *(f"*{line}*" for line in notes(plan, rows))]
     return "\n".join(lines) + "\n"
+
+
+def put_into(page: Path, table: str) -> None:
+    """Put ``table`` between the markers of ``page``, in the place of what is there.
+
+    Raises:
+        ConfigError: for a file without the two markers, in this order.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--page {page}: cannot be read ({error})") from None
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ConfigError(f"--page {page}: expected the lines {BEGIN} and {END}")
+    with atomic(page) as file:
+        file.write(f"{before}{BEGIN}\n\n{table}\n{END}{after}".encode())
 
 
 def noise_text(c: Compared) -> str:

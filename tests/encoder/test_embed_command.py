@@ -186,7 +186,7 @@ def test_damaged_files_stop_it_or_are_left_out(cli: Cli, trained: Path, folder: 
         ("RUN FOLDER --out there.npz", "there.npz: already exists; choose another name", 2),
         ("RUN FOLDER --out loose.png/new/z.npz", "loose.png is no folder", 2),
         ("RUN empty --out z.npz", "empty: holds no image", 2),
-        ("RUN texts --out z.npz", "texts: holds no image; there are 1 file that is no image (.txt 1)", 2),
+        ("RUN texts --out z.npz", "texts: holds no image; beside it, 1 file that is no image (.txt 1)", 2),
         ("RUN parts --out z.npz", "found only train; use ", 2),
         ("RUN loose.png loose.png --out z.parquet", "a plane needs 3 embeddings", 1),
         ("RUNS FOLDER --out z.npz", "expected one of them, or the measure that says which is the best", 2),

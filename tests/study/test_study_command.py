@@ -77,6 +77,17 @@ def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> 
     assert (study / "figures" / "claim_koleo.svg").exists()
     assert "What would change it" in files["report.html"].decode()
 
+    page = tmp_path / "page.md"
+    assert "expected the lines" in cli("scripts/study.py", study, "--page", study / "table.md", check=False).stderr
+    page.write_text("Before.\n\n<!-- study: begin -->\nold\n<!-- study: end -->\n\nAfter.\n")
+    cli("scripts/study.py", study, "--page", page, "--paper")
+    assert page.read_text().split("<!-- study: begin -->")[1].split("<!-- study: end -->")[0].strip() == (
+        files["table.md"].decode().strip()
+    )
+    assert page.read_text().startswith("Before.")
+    assert page.read_text().endswith("After.\n")
+    assert {path.suffix for path in (study / "figures").glob("overview.*")} == {".svg", ".png", ".pdf"}
+
     sweep(train_cli, study, tmp_path / "repeated", "study.seeds=1", "study.claims=[longer]")
     same = cli("scripts/study.py", study, "--repeat", tmp_path / "repeated").stdout
     assert "2 of 2 runs are bit for bit those of the study" in same

@@ -190,7 +190,7 @@ def _check_readable(root: Path, folder: str, skipped: Skipped) -> None:
 
 def _check_found(root: Path, loose: list[tuple[str, str]], skipped: Skipped) -> None:
     if not loose:
-        besides = f"; there are {skipped}" if str(skipped) else ""
+        besides = f"; beside it, {skipped}" if str(skipped) else ""
         raise _bad(root, f"expected one folder of images a class ({LAYOUTS}), found none{besides}")
 
 
