@@ -14,11 +14,25 @@ DERIVED = ("effective_batch", "git_sha", "directory")  # settings that are no ke
 def settings_of(run: Run) -> dict[str, Any]:
     """The configuration of ``run`` by dotted keys, and what follows from it."""
     sha = run.manifest.get("git", {}).get("sha")
-    return run.config | {
-        "effective_batch": effective_batch(run.config),
-        "git_sha": sha if isinstance(sha, str) else None,
-        "directory": str(run.path.parent),
-    }
+    return (
+        run.config
+        | _cut_as_asked(run)
+        | {
+            "effective_batch": effective_batch(run.config),
+            "git_sha": sha if isinstance(sha, str) else None,
+            "directory": str(run.path.parent),
+        }
+    )
+
+
+def _cut_as_asked(run: Run) -> dict[str, Any]:
+    """Where ``data.batch_size=auto`` found the micro-batch and exact accumulation makes every cut the same step, it is
+    no setting of ``run``: that another was found for another seed keeps nothing apart."""
+    batch = run.manifest.get("batch")
+    found = isinstance(batch, Mapping) and "tried" in batch
+    if not found or run.config.get("accumulation.mode") != "exact":
+        return {}
+    return {"data.batch_size": "auto", "trainer.accumulate_grad_batches": None}
 
 
 def effective_batch(config: Mapping[str, Any]) -> int | None:

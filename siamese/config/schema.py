@@ -67,6 +67,9 @@ class Device:
         one_of("auto", "32-true", "64-true", "bf16-mixed", "16-mixed"),
         "auto: bf16-mixed where the hardware has it, else 32-true; the run records which",
     )
+    memory_budget: float | None = where(
+        None, above(0), "GB that training may take on each device, for data.batch_size=auto; null = 0.9 of what is free"
+    )
     channels_last: bool = where(True, None, "the memory format of images and convolutions")
 
 

@@ -15,6 +15,7 @@ from typing import Any, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from siamese.config.batch import with_window
 from siamese.config.data import Data
 from siamese.config.ranges import finite, refused, too_large
 from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Objective
@@ -66,6 +67,7 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
             expected = wanted[1]
             choices = expected.removeprefix("one of ").split(", ") if expected.startswith("one of") else []
             raise ConfigError(f"{name}={value}: expected {expected}{nearest(str(value), choices)}")
+    config = with_window(config)
     _check_combinations(config)
     return config
 

@@ -26,8 +26,9 @@ from siamese.runs.checkpoint import newest, restore
 from siamese.runs.directory import FollowedRun, RunDirectory
 from siamese.runs.locks import release
 from siamese.training.accumulation import statement
-from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten, split_data
+from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten
 from siamese.training.check import Command, checked
+from siamese.training.fitting import fit_batch
 from siamese.training.logs import Logs
 from siamese.training.module import SiameseModule
 from siamese.training.parts import embedded_parts, evaluate_pairs
@@ -67,7 +68,7 @@ def train(command: Command, directory: Path) -> None:
 def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, resuming: bool) -> None:
     quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = split_data(config, load_to_train(config.data, config.seed))
+    config, data, batch = fit_batch(config, load_to_train(config.data, config.seed), run.path)
     module = build(config, data)
     recorder, callbacks = make_callbacks(config, run, stop)
     trainer = make_trainer(config, run.path, callbacks)
@@ -86,7 +87,7 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         show_samples(run, data)
         if config.figures.draw:
             draw(run.path, run, config.figures.format)
-        run.begin(config, {"device": device_facts(trainer), **data.facts()})
+        run.begin(config, {"device": device_facts(trainer), "batch": batch, **data.facts()})
     trainer.logger = logs.open()
     log.info("%s", near(run.path))
     log.info("%s", statement(config, data.kind, module.objective, trainer.world_size))
