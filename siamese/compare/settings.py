@@ -36,7 +36,7 @@ def _cut_as_asked(run: Run) -> dict[str, Any]:
 
 
 def effective_batch(config: Mapping[str, Any]) -> int | None:
-    """Tuples behind one optimizer step: micro-batch × window × devices."""
+    """Tuples behind one optimizer step: micro-batch × window × devices × machines."""
     factors = [config.get(k) for k in ("data.batch_size", "trainer.accumulate_grad_batches")]
-    factors.append(config.get("device.devices", 1))
+    factors += [config.get(k, 1) for k in ("device.devices", "device.num_nodes")]
     return math.prod(factors) if all(isinstance(f, int) for f in factors) else None  # type: ignore[arg-type]

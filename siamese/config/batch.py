@@ -17,7 +17,7 @@ def with_window(config: Config) -> Config:
     Raises:
         ConfigError: for sizes that do not divide, and for a key that says again, or otherwise, what follows.
     """
-    data, window, devices = config.data, config.trainer.accumulate_grad_batches, config.device.devices
+    data, window, devices = config.data, config.trainer.accumulate_grad_batches, config.device.ranks
     size, whole = data.batch_size, data.effective_batch_size
     if size is None:
         raise ConfigError("data.batch_size=null: expected a whole number from 1, or auto")
@@ -36,7 +36,7 @@ def with_window(config: Config) -> Config:
         nearby = " or ".join(str(n) for n in (below, below + size * devices) if n)
         raise ConfigError(
             f"data.effective_batch_size={whole}: expected a multiple of data.batch_size={size}"
-            f"{f' × device.devices={devices}' * (devices > 1)}, such as {nearby}"
+            f"{f' × {devices} devices' * (devices > 1)}, such as {nearby}"
         )
     follows = whole // (size * devices)
     if window not in (1, follows):
@@ -50,14 +50,14 @@ def with_window(config: Config) -> Config:
 def _check_auto(config: Config) -> None:
     """Refuse what has no meaning while the micro-batch is not known."""
     window, limit = config.trainer.accumulate_grad_batches, config.trainer.limit_train_batches
-    whole, devices = config.data.effective_batch_size, config.device.devices
+    whole, devices = config.data.effective_batch_size, config.device.ranks
     if window != 1:
         raise ConfigError(
             f"trainer.accumulate_grad_batches={window}: with data.batch_size=auto the window is found; "
             "expected it to be left out"
         )
     if whole is not None and whole % devices:
-        raise ConfigError(f"data.effective_batch_size={whole}: expected a multiple of device.devices={devices}")
+        raise ConfigError(f"data.effective_batch_size={whole}: expected a multiple of the {devices} devices")
     if limit != 1.0:
         raise ConfigError(
             f"trainer.limit_train_batches={limit}: it counts micro-batches, whose size data.batch_size=auto finds; "
@@ -77,7 +77,7 @@ def cut(config: Config, size: int) -> Config:
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, batch_size=size),
-        trainer=dataclasses.replace(config.trainer, accumulate_grad_batches=whole // (size * config.device.devices)),
+        trainer=dataclasses.replace(config.trainer, accumulate_grad_batches=whole // (size * config.device.ranks)),
     )
 
 
@@ -88,7 +88,7 @@ def cuts(config: Config, counted: int) -> list[Config]:
     Raises:
         ConfigError: where there is none.
     """
-    whole, devices = config.data.effective_batch_size, config.device.devices
+    whole, devices = config.data.effective_batch_size, config.device.ranks
     assert whole is not None
     least = 2 * counted if counted > 1 else 1
     share = whole // devices

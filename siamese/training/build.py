@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from siamese.config.schema import Config
 from siamese.config.targets import find_target, make, parameters
@@ -59,7 +61,7 @@ def make_kind(config: Config) -> Kind:
 
 def split_data(config: Config, source: LabelledImages) -> SiameseData:
     """``source`` split and made into tuples as ``config`` says."""
-    return SiameseData(source, config.data, config.seed, make_kind(config), config.device.devices)
+    return SiameseData(source, config.data, config.seed, make_kind(config), config.device.ranks)
 
 
 def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> EmbeddingNet:
@@ -169,7 +171,8 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
     return pl.Trainer(
         accelerator=device.accelerator,
         devices=device.devices if callbacks else 1,
-        strategy=device.strategy if callbacks else "auto",
+        num_nodes=device.num_nodes if callbacks else 1,
+        strategy=_strategy(config) if callbacks else "auto",
         precision=precision_of(config),  # type: ignore[arg-type]
         max_epochs=trainer.max_epochs,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
@@ -190,6 +193,12 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
     )
 
 
+def _strategy(config: Config) -> str | Strategy:
+    """Lightning's strategy of that name; of several devices with the time that they wait for one another."""
+    device = config.device
+    return DDPStrategy(timeout=timedelta(seconds=device.timeout)) if device.ranks > 1 else device.strategy
+
+
 def device_facts(trainer: pl.Trainer) -> dict[str, Any]:
     """What ``trainer`` runs on, for the manifest."""
     device = trainer.strategy.root_device
@@ -198,6 +207,7 @@ def device_facts(trainer: pl.Trainer) -> dict[str, Any]:
         "type": device.type,
         "name": name,
         "devices": trainer.world_size,
+        "nodes": trainer.num_nodes,
         "precision": str(trainer.precision),
         "threads": torch.get_num_threads(),
     }

@@ -93,7 +93,7 @@ def _check_batches(config: Config, kind: Kind) -> None:
 
 
 def _check_loss(config: Config, kind: Kind) -> None:
-    images = config.data.batch_size * config.device.devices * (kind.images // kind.counted)  # it is called with
+    images = config.data.batch_size * config.device.ranks * (kind.images // kind.counted)  # it is called with
     if config.accumulation.mode == "exact":
         images *= config.trainer.accumulate_grad_batches
 

@@ -46,7 +46,7 @@ def fit_batch(config: Config, source: LabelledImages, directory: Path) -> tuple[
         random = random_state()
         config, data, facts = _search(config, source)
         restore_random_state(random)  # the network is drawn as it is without a search
-    size, window, devices = config.data.batch_size, config.trainer.accumulate_grad_batches, config.device.devices
+    size, window, devices = config.data.batch_size, config.trainer.accumulate_grad_batches, config.device.ranks
     return config, data, {"micro_batch": size, "window": window, "effective": size * window * devices, **facts}
 
 
@@ -81,7 +81,7 @@ def _search(config: Config, source: LabelledImages) -> tuple[Config, SiameseData
             "machine; with accumulation=exact the result does not"
         )
     facts = {"budget_gb": round(most / 1e9, 4), "tried": list(tried.values())}
-    return allowed[found], data.recut(found, config.device.devices), facts
+    return allowed[found], data.recut(found, config.device.ranks), facts
 
 
 def _said(config: Config, most: int) -> str:
@@ -100,7 +100,7 @@ def _allowed(every: Sequence[Config], data: SiameseData, objective: Objective) -
         for one in every:
             try:
                 check_cut(one, data.kind)
-                recut = data.recut(one.data.batch_size, one.device.devices)
+                recut = data.recut(one.data.batch_size, one.device.ranks)
                 check_koleo_rows(one, objective, recut)
                 allowed.append(one)
             except (ConfigError, RunError) as error:

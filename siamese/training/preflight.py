@@ -33,6 +33,7 @@ from siamese.training.check_cut import check_cut, check_koleo_rows
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
 from siamese.training.monitor import check_monitor, check_monitor_with_images
+from siamese.training.roles import launched
 from siamese.training.trial import check_measurable
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def preflight(config: Config) -> None:
             scheduler refuses.
     """
     kind = make_kind(config)
+    _check_ranks(config)
     if config.data.batch_size == AUTO:
         check_measurable(config)
         config = cuts(config, kind.counted)[-1]  # the one that most is possible with; the others have their turn
@@ -131,6 +133,23 @@ def _check_network(config: Config) -> None:
     count = sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
     what = "weights, their gradients and the optimizer's moments"
     check_fits(f"model.{largest}={config.model[largest]}", COPIES_IN_TRAINING * count, what)
+
+
+def _check_ranks(config: Config) -> None:
+    """Refuse other processes than torchrun or srun has started."""
+    device, found = config.device, launched()
+    if found is None and device.num_nodes > 1:
+        raise ConfigError(
+            f"device.num_nodes={device.num_nodes}: expected to be started on every machine by torchrun "
+            f"(torchrun --nnodes={device.num_nodes} --nproc-per-node={device.devices} ... train.py ...) or by srun"
+        )
+    if found is not None and found.ranks != device.ranks:
+        raise ConfigError(
+            f"device.devices={device.devices} device.num_nodes={device.num_nodes}: expected {device.ranks} processes, "
+            f"found {found.ranks} started by {found.by}"
+        )
+    if found is not None and config.data.batch_size == AUTO:
+        raise ConfigError(f"data.batch_size=auto: under {found.by} no process searches for all; expected a number")
 
 
 def check_device(config: Config) -> None:

@@ -34,8 +34,9 @@ from siamese.training.module import SiameseModule
 from siamese.training.parts import embedded_parts, evaluate_pairs
 from siamese.training.precision import settled
 from siamese.training.preflight import check_same_data, preflight_with_images
+from siamese.training.ranks import join, losses_told, wait
 from siamese.training.recorder import Recorder
-from siamese.training.roles import follows, lead
+from siamese.training.roles import follows, launched, lead
 from siamese.training.samples import measure_samples, show_samples
 from siamese.training.settle import settle
 from siamese.training.signals import StopRequest
@@ -73,6 +74,9 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     recorder, callbacks = make_callbacks(config, run, stop)
     trainer = make_trainer(config, run.path, callbacks)
     preflight_with_images(config, module, data)
+    join(trainer, config.device.timeout)
+    if follows():
+        wait(trainer)  # for the leader has yet to make whole what is gone on from
     start = newest(run.checkpoints) if resuming else None
     if resuming:
         check_same_data(run, data)
@@ -93,9 +97,12 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     log.info("%s", statement(config, data.kind, module.objective, trainer.world_size))
     if resuming:
         log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
-    if config.device.devices > 1:
+    if not follows():
+        wait(trainer)
+    if config.device.ranks > 1 and launched() is None:
         lead()
-    trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    with losses_told(trainer):
+        trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     if not follows():
         _conclude(config, run, module, data, recorder, logs)
 

@@ -66,9 +66,9 @@ def test_the_window_follows_from_the_batch_of_a_step(words: str, window: int) ->
         ("data.effective_batch_size=50", "data.effective_batch_size=50: expected a multiple of data.batch_size=64"),
         (
             "device=cpu_ddp data.effective_batch_size=50 data.batch_size=8",
-            "expected a multiple of data.batch_size=8 × device.devices=2, such as 48 or 64",
+            "expected a multiple of data.batch_size=8 × 2 devices, such as 48 or 64",
         ),
-        ("device=cpu_ddp data.effective_batch_size=49 data.batch_size=auto", "expected a multiple of device.devices=2"),
+        ("device=cpu_ddp data.effective_batch_size=49 data.batch_size=auto", "expected a multiple of the 2 devices"),
         (
             "data.effective_batch_size=48 data.batch_size=8 trainer.accumulate_grad_batches=2",
             "trainer.accumulate_grad_batches=2: data.effective_batch_size=48 with data.batch_size=8 makes it 6",
