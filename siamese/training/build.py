@@ -194,9 +194,16 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
 
 
 def _strategy(config: Config) -> str | Strategy:
-    """Lightning's strategy of that name; of several devices with the time that they wait for one another."""
+    """Lightning's strategy of that name; of several devices with the time that they wait for one another.
+
+    DDP lays gradients out anew after its first step, unless it looks for parameters that are unused; and where a
+    gradient lies decides in what order those of more than two ranks are added. A run that is gone on with would then
+    not be bit for bit the same, for its first step is not the first.
+    """
     device = config.device
-    return DDPStrategy(timeout=timedelta(seconds=device.timeout)) if device.ranks > 1 else device.strategy
+    if device.ranks == 1:
+        return device.strategy
+    return DDPStrategy(timeout=timedelta(seconds=device.timeout), find_unused_parameters=device.ranks > 2)
 
 
 def device_facts(trainer: pl.Trainer) -> dict[str, Any]:
@@ -217,4 +224,5 @@ def quieten() -> None:
     """Leave to Lightning's log what is wrong, and to ours what is going on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torchmetrics")
