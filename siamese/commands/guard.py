@@ -67,6 +67,13 @@ class Guard(Callback):
                     f"({shown('train')} -m ...)"
                 )
 
+        if (found := launched()) is not None and found.ranks > 1:
+            with errors_through_hydra():
+                raise ConfigError(
+                    f"hydra.mode=MULTIRUN: each of the {found.ranks} processes of {found.by} would run the sweep; "
+                    "expected one run"
+                )
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with errors_through_hydra():
             _require_one_folder(config)

@@ -29,7 +29,8 @@ def launched() -> Launched | None:
     if "TORCHELASTIC_RUN_ID" in there:
         return Launched("torchrun", int(there["RANK"]), int(there["WORLD_SIZE"]))
     by_hand = there.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    if int(there.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in there and not by_hand:
+    # A batch script has the number of its tasks too; a step is what srun starts.
+    if int(there.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in there and not by_hand:
         return Launched("srun", int(there["SLURM_PROCID"]), int(there["SLURM_NTASKS"]))
     return None
 

@@ -52,7 +52,12 @@ def torchrun(ranks: int, each: int) -> list[dict[str, str]]:
 def srun(ranks: int) -> list[dict[str, str]]:
     """What srun says to each process, one a machine."""
     shared = {"SLURM_NTASKS": f"{ranks}", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "1", "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"MASTER_PORT": f"{free_port()}", "SLURM_NNODES": f"{ranks}", "SLURM_NTASKS_PER_NODE": "1"}
+    shared |= {
+        "MASTER_PORT": f"{free_port()}",
+        "SLURM_NNODES": f"{ranks}",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_STEP_ID": "0",
+    }
     return [
         shared | {"SLURM_PROCID": f"{rank}", "SLURM_NODEID": f"{rank}", "SLURM_LOCALID": "0"} for rank in range(ranks)
     ]
@@ -194,10 +199,18 @@ def test_a_folder_named_by_the_clock_is_refused(train_cli: Cli) -> None:
     assert done.stderr.startswith("error: hydra.run.dir: the 2 processes of torchrun have one folder between them; ")
 
 
+def test_a_sweep_in_every_process_is_refused(train_cli: Cli) -> None:
+    done = train_cli("-m", "seed=0,1", *WORDS, *ONE_EACH, check=False, **TESTS, **torchrun(2, 1)[0])
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: hydra.mode=MULTIRUN: each of the 2 processes of torchrun would run the sweep;"
+    )
+
+
 def test_what_has_started_a_process_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(environment: dict[str, str]) -> Launched | None:
         with monkeypatch.context() as patch:
-            for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_NAME"):
+            for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_STEP_ID", "SLURM_JOB_NAME"):
                 patch.delenv(name, raising=False)
             for name, value in environment.items():
                 patch.setenv(name, value)
@@ -208,3 +221,4 @@ def test_what_has_started_a_process_is_known(monkeypatch: pytest.MonkeyPatch) ->
     assert found(srun(2)[1]) == Launched("srun", 1, 2)
     assert found(srun(2)[1] | {"SLURM_JOB_NAME": "bash"}) is None
     assert found(srun(1)[0]) is None
+    assert found({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}) is None  # of a batch script, which has no step
