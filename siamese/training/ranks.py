@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from siamese.errors import RunError, several
 from siamese.training.roles import launched
 
 GRACE = 5.0  # seconds within which those that are left say so
+LOOK_EVERY = 0.5  # seconds between two looks at whether one asks
 
 
 def join(trainer: pl.Trainer, timeout: float) -> None:
@@ -37,6 +39,16 @@ def join(trainer: pl.Trainer, timeout: float) -> None:
             f"seconds ({reason})"
         ) from None
     _get_default_store().set(f"process/{found.rank}", f"process {os.getpid()} on {socket.gethostname()}")
+    threading.Thread(target=_answer, args=(found.rank,), daemon=True).start()
+
+
+def _answer(rank: int) -> None:
+    """Say that this process is there once one asks: it may itself be waiting for others, and learn of nothing."""
+    store = _get_default_store().clone()
+    with contextlib.suppress(RuntimeError):  # the store ends with the process that has it
+        while not store.check(["asked"]):
+            time.sleep(LOOK_EVERY)
+        store.set(f"left/{rank}", "1")
 
 
 def wait(trainer: pl.Trainer) -> None:
@@ -49,7 +61,7 @@ def wait(trainer: pl.Trainer) -> None:
 def losses_told(trainer: pl.Trainer) -> Iterator[None]:
     """Say which processes are lost when one cannot be reached any more.
 
-    Each that is left notes in the store that they share that it is; those that have not within five seconds are lost.
+    They are asked in the store that they share; those that have not answered within five seconds are lost.
 
     Raises:
         RunError: naming them.
@@ -60,7 +72,10 @@ def losses_told(trainer: pl.Trainer) -> Iterator[None]:
         found = launched()
         if found is None or not _is_of_the_others(error):
             raise
-        lost = _lost(found.rank, found.ranks)
+        try:
+            lost = _lost(found.rank, found.ranks)
+        except RuntimeError:
+            raise RunError("a process was lost while training, and so was the one that knows which") from None
         if not lost:
             raise
         what = "a process was lost" if len(lost) == 1 else f"{len(lost)} processes were lost"
@@ -77,6 +92,7 @@ def _lost(rank: int, ranks: int) -> list[str]:
     """The processes that do not say that they are there, as rank and place."""
     store = _get_default_store()
     store.set(f"left/{rank}", "1")
+    store.set("asked", "1")
     until = time.monotonic() + GRACE
     others = set(range(ranks)) - {rank}
     while others and time.monotonic() < until:

@@ -140,12 +140,15 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on_bit_for_bit(
 
 def test_a_process_that_dies_ends_all_and_is_named(server: ForkServer, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    die = {"place": "after a micro-batch", "nth": 3, "signal": signal.SIGKILL, "rank": 1}
-    code, said = start(server, run, torchrun(2, 1), *ONE_EACH, *WORDS, f"hydra.run.dir={run}", **die)
+    die = {"place": "after a micro-batch", "nth": 3, "signal": signal.SIGKILL, "rank": 3}
+    code, said = start(server, run, torchrun(4, 2), *NODES, *WORDS, f"hydra.run.dir={run}", **die)
     assert code == 1, said
     assert status(run)["state"] == "failed"
-    assert status(run)["error"].startswith("a process was lost while training: rank 1 (process ")
-    assert f"error: {status(run)['error']}" in said.splitlines()
+    assert status(run)["error"].startswith("a process was lost while training: rank 3 (process ")
+    lines = [line for line in said.splitlines() if "error" in line]
+    assert len(lines) == 3
+    assert f"error: {status(run)['error']}" in lines
+    assert not any("2 processes" in line for line in lines)
     assert "Traceback" not in said
 
 
