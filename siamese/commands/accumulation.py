@@ -53,6 +53,8 @@ def study(words: Sequence[str], batches: int, asked: list[int] | None, out: Path
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = check(Command(compose("train", [*words, "name=accumulation", "callbacks.progress_bar=false"])), out)
+    if config.data.batch_size == "auto":
+        raise ConfigError("data.batch_size=auto: this measures cuts of its own; expected a number")
     effective = config.data.batch_size * config.trainer.accumulate_grad_batches
     windows = asked or [2**i for i in range(20) if effective >= 4 * 2**i]
     if bad := [window for window in windows if window < 1 or effective // window < 2]:

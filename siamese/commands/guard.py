@@ -16,7 +16,22 @@ from siamese.errors import ConfigError
 from siamese.paths import shown
 from siamese.runs.locks import claim
 from siamese.training.check import check, pass_on, typed
-from siamese.training.roles import follows
+from siamese.training.roles import follows, launched
+
+
+def _require_one_folder(config: DictConfig) -> None:
+    """Refuse a folder that is named by the clock where several processes would each look at theirs.
+
+    Raises:
+        ConfigError: for a new run without hydra.run.dir.
+    """
+    found = launched()
+    said = [str(word) for word in OmegaConf.select(config, "hydra.overrides.hydra") or []]
+    if found is not None and config.get("resume") is None and not any("hydra.run.dir=" in word for word in said):
+        raise ConfigError(
+            f"hydra.run.dir: the {found.ranks} processes of {found.by} have one folder between them; expected "
+            "hydra.run.dir=outputs/NAME"
+        )
 
 
 @dataclass
@@ -52,7 +67,16 @@ class Guard(Callback):
                     f"({shown('train')} -m ...)"
                 )
 
+        if (found := launched()) is not None and found.ranks > 1:
+            with errors_through_hydra():
+                raise ConfigError(
+                    f"hydra.mode=MULTIRUN: each of the {found.ranks} processes of {found.by} would run the sweep; "
+                    "expected one run"
+                )
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with errors_through_hydra():
+            _require_one_folder(config)
         if follows():
             return  # its leader has done all this
         with errors_through_hydra():
@@ -64,7 +88,7 @@ class Guard(Callback):
             try:
                 checked = check(command, directory)
                 if (call := calling.get()) is not None:
-                    call.refuse_devices(checked.device.devices)
+                    call.refuse_devices(checked.device.ranks)
                     call.directory = directory.absolute()
                 pass_on(command, checked)
                 claim(directory)

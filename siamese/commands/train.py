@@ -17,6 +17,7 @@ from siamese.commands.messages import errors_in_one_line, errors_through_hydra
 from siamese.commands.terminal import keep_going_without
 from siamese.config.words import understood
 from siamese.paths import CONF, with_own_modules
+from siamese.training.roles import follows
 
 LONGEST_NAME = 60  # characters of a name that a folder bears; each takes up to four bytes of the 255 there are
 
@@ -54,7 +55,8 @@ def _run_dir(resume: str | None, now: str, name: object) -> str:
 
 
 def _hydra_subdir(resume: str | None) -> str | None:
-    return ".hydra" if resume is None else None  # a resumed run keeps the record of its first command
+    # A process that follows writes nothing.
+    return ".hydra" if resume is None and not follows() else None  # a resumed run keeps the record of its first command
 
 
 OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from siamese.config.fields import key, where
-from siamese.config.ranges import CHANNELS, COLOUR, DEVIATIONS, SIZE, above, at_least, between, one_of
+from siamese.config.ranges import BATCH_SIZE, CHANNELS, COLOUR, DEVIATIONS, SIZE, above, at_least, between, one_of
 from siamese.config.values import height_width
 
 
@@ -63,7 +63,12 @@ class Data:
     negatives_per_class: int | None = key(
         2500, at_least(1), "triplets, or pairs of two classes, a class and epoch, at most; null = as many as there are"
     )
-    batch_size: int = key(64, at_least(1), "triplets, pairs or images in a micro-batch, as batches= says")
+    batch_size: Any = key(
+        64, BATCH_SIZE, "triplets, pairs or images in a micro-batch, as batches= says; auto = as many as memory takes"
+    )
+    effective_batch_size: int | None = key(
+        None, at_least(1), "of them behind an optimizer step: the window follows; null = batch_size × window × devices"
+    )
     device_budget: float | None = where(
         None, above(0), "GB of images that are held on the device; null = a quarter of what is free there"
     )

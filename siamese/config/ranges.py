@@ -42,6 +42,10 @@ SHARE_OR_COUNT: Range = (
     lambda v: v >= 1 if isinstance(v, int) else 0 < v <= 1,
     "a fraction above 0.0 and up to 1.0, or a whole number from 1 (of micro-batches)",
 )
+BATCH_SIZE: Range = (
+    lambda v: v == "auto" or (isinstance(v, int) and not isinstance(v, bool) and v >= 1),
+    "a whole number from 1, or auto",
+)
 SIZE: Range = (
     lambda v: (
         all(isinstance(n, int) and 1 <= n <= 4096 for n in (v if isinstance(v, list) else [v]))

@@ -15,10 +15,9 @@ from hydra.core.config_store import ConfigStore
 
 from siamese.config.data import HANDED_TO_SOURCE, Data
 from siamese.config.fields import key, where
+from siamese.config.jobs import Study, Sweep
 from siamese.config.ranges import (
     ARGUMENTS,
-    FOLDER_NAME,
-    ISOLATION,
     MODULES,
     SEED,
     SHARE_OR_COUNT,
@@ -61,13 +60,23 @@ class Device:
     devices: int = key(
         1, at_least(1), "processes that train one network, each on a device; together they are one batch"
     )
+    num_nodes: int = key(1, at_least(1), "machines, each with so many devices, on which torchrun or srun starts them")
+    timeout: float = where(600.0, above(0), "seconds that the processes of several devices wait for one another")
     strategy: str = where("auto", None, "Lightning's; ddp for several devices")
     precision: str = key(
         "32-true",
         one_of("auto", "32-true", "64-true", "bf16-mixed", "16-mixed"),
         "auto: bf16-mixed where the hardware has it, else 32-true; the run records which",
     )
+    memory_budget: float | None = where(
+        None, above(0), "GB that training may take on each device, for data.batch_size=auto; null = 0.9 of what is free"
+    )
     channels_last: bool = where(True, None, "the memory format of images and convolutions")
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train one network, on all machines."""
+        return self.devices * self.num_nodes
 
 
 @dataclass(frozen=True)
@@ -151,39 +160,6 @@ class Evaluation:
 class Figures:
     format: str = key("png", one_of("png", "svg", "pdf"))
     draw: bool = key(True, None, "false = only when asked for: python scripts/evaluate.py RUN --figures-only")
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What ``python train.py -m`` does with its jobs; see :mod:`siamese.sweep`."""
-
-    name: str | None = key(None, FOLDER_NAME, "the folder below outputs/sweeps; null = named by what is varied")
-    points: list[list[str]] = key([], None, "lists of overrides that belong together, each combined with the grid")
-    rerun: str = key(
-        "failed",
-        one_of("failed", "all", "none"),
-        "failed (go on with what failed or was interrupted) | all (anew) | none (only what never began)",
-    )
-    fail_fast: bool = key(False, None, "stop every job once one has failed")
-    timeout: float | None = key(None, above(0), "seconds that a job may take")
-    isolate: bool | str = key(
-        "auto",
-        ISOLATION,
-        "jobs are processes of their own: fork (of one that has imported torch) | true (started anew) | auto (fork on "
-        "Linux, on one CPU device, else true); false = all in the launcher's",
-    )
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study: which runs a plan asks for; see :mod:`siamese.study`."""
-
-    plan: str | None = key(None, None, "the plan.yaml whose runs are the jobs")
-    claims: list[str] | None = key(None, None, "only the runs that these claims of it need; null = all")
-    seeds: int | None = key(None, at_least(1), "only so many of its seeds; null = all")
-    pilot: bool = key(False, None, "the runs of its pilot instead")
-    arm: str | None = key(None, None, "of one job: the arm it belongs to; set by the study")
-    digest: str | None = key(None, None, "of one job: of the plan as it was when the job began; set by the study")
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import Any, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from siamese.config.batch import with_window
 from siamese.config.data import Data
 from siamese.config.ranges import finite, refused, too_large
-from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Objective
+from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Device, Objective
 from siamese.config.targets import node_of
 from siamese.config.values import check_type, kind_of, mistyped, shown
 from siamese.errors import ConfigError, nearest
@@ -66,6 +67,7 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
             expected = wanted[1]
             choices = expected.removeprefix("one of ").split(", ") if expected.startswith("one of") else []
             raise ConfigError(f"{name}={value}: expected {expected}{nearest(str(value), choices)}")
+    config = with_window(config)
     _check_combinations(config)
     return config
 
@@ -157,13 +159,13 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
     _check_accumulation(config)
     _check_fine_tuning(config)
-    if device.devices > 1 and device.strategy != "ddp":
+    if device.ranks > 1 and device.strategy != "ddp":
         raise ConfigError(
-            f"device.strategy={device.strategy}: with device.devices={device.devices} each trains in a "
+            f"device.strategy={device.strategy}: with {_devices(device)} each trains in a "
             "process of its own; expected ddp (device=cpu_ddp or device=cuda_ddp)"
         )
-    if sweep.isolate == "fork" and (device.devices > 1 or sys.platform != "linux"):
-        why = f"device.devices={device.devices}" if device.devices > 1 else f"on {sys.platform}"
+    if sweep.isolate == "fork" and (device.ranks > 1 or sys.platform != "linux"):
+        why = _devices(device) if device.ranks > 1 else f"on {sys.platform}"
         raise ConfigError(f"sweep.isolate=fork: {why}; expected sweep.isolate=true, which starts each job anew")
     if device.devices > 1 and not sweep.isolate:
         raise ConfigError(
@@ -178,6 +180,11 @@ def _check_combinations(config: Config) -> None:
     for group in TARGETS:
         if group not in OPTIONAL_TARGETS and not node_of(config, group).get("_target_"):
             raise ConfigError(f"{group}._target_: expected the dotted path of what to build, found nothing")
+
+
+def _devices(device: Device) -> str:
+    """The key that makes the devices several."""
+    return f"device.devices={device.devices}" if device.devices > 1 else f"device.num_nodes={device.num_nodes}"
 
 
 def _check_pattern(data: Data) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 from typing import Any
 
@@ -132,29 +134,26 @@ class SiameseData(pl.LightningDataModule):
         items = kind.length(self._training)
         if self.batch_size > items * kind.counted:
             raise ConfigError(f"{asked}: the training split has only {items * kind.counted} {kind.unit}")
+        labels_of_all, whole = self.source.labels, kind.counted > 1
         loader = EpochLoader(
-            self.layout,
-            self._segment,
-            items,
-            self.source.labels,
-            batch_items,
-            whole=kind.counted > 1,
-            segments=kind.segments,
+            self.layout, self._segment, items, labels_of_all, batch_items, whole=whole, segments=kind.segments
         )
-        if loader.last < self.devices:
-            raise ConfigError(
-                f"data.batch_size={self.config.batch_size}: the last micro-batch of an epoch has {loader.last} "
-                f"{kind.item}, fewer than device.devices={self.devices}"
-            )
-        if len(loader) < loader.segments:
-            raise ConfigError(f"batches.refreshes={loader.segments}: an epoch has only {len(loader)} micro-batches")
+        loader.check(kind.item, self.config.batch_size, self.devices)
         loader.epoch, loader.position = self._current_epoch, self._current_position
         return loader
+
+    def recut(self, batch_size: int, devices: int) -> SiameseData:
+        """The same data in other micro-batches, for so many ``devices``; ConfigError as from :meth:`__init__`."""
+        other = copy.copy(self)
+        other.config, other.devices = dataclasses.replace(self.config, batch_size=batch_size), devices
+        other._training, other._found = self._training._replace(data=other.config), {}
+        other.loader = other._make_loader()
+        return other
 
     @property
     def batch_size(self) -> int:
         """What a micro-batch of all devices holds, in ``kind.unit``."""
-        return self.config.batch_size * self.devices
+        return int(self.config.batch_size) * self.devices
 
     def _current_epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
@@ -236,10 +235,10 @@ class SiameseData(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         rank, ranks = self._rank()
-        whole: Loader = self.loader
         # What is drawn from the network is drawn when it is wanted, not ahead of the steps before it.
         ahead = 0 if self.kind.follows_network else AHEAD
-        return self._with_pixels(whole if ranks == 1 else RankLoader(whole, self.layout, rank, ranks), ahead)
+        part: Loader = self.loader if ranks == 1 else RankLoader(self.loader, self.layout, rank, ranks)
+        return self._with_pixels(part, ahead)
 
     def _rank(self) -> tuple[int, int]:
         """Which of how many devices this process trains on."""

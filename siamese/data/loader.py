@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from siamese.data.batch import Batch, Epoch, Layout
+from siamese.errors import ConfigError
 
 
 class Loader(Protocol):
@@ -54,6 +55,20 @@ class EpochLoader:
     def last(self) -> int:
         """Items in the last micro-batch."""
         return self.batch_size if self._whole else self.items % self.batch_size or self.batch_size
+
+    def check(self, item: str, batch_size: int, devices: int) -> None:
+        """Refuse a micro-batch with nothing for one of the ``devices``, and an epoch of fewer of them than segments.
+
+        Raises:
+            ConfigError: naming ``batch_size`` of each device, and what an ``item`` is called.
+        """
+        if self.last < devices:
+            raise ConfigError(
+                f"data.batch_size={batch_size}: the last micro-batch of an epoch has {self.last} {item}, fewer than "
+                f"device.devices={devices}"
+            )
+        if len(self) < self.segments:
+            raise ConfigError(f"batches.refreshes={self.segments}: an epoch has only {len(self)} micro-batches")
 
     def segment(self, number: int) -> tuple[int, int]:
         """The first micro-batch of a segment, and the first after it."""

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from siamese.config.schema import Config
 from siamese.config.targets import find_target, make, parameters
@@ -61,7 +63,7 @@ def make_kind(config: Config) -> Kind:
 
 def split_data(config: Config, source: LabelledImages) -> SiameseData:
     """``source`` split and made into tuples as ``config`` says."""
-    return SiameseData(source, config.data, config.seed, make_kind(config), config.device.devices)
+    return SiameseData(source, config.data, config.seed, make_kind(config), config.device.ranks)
 
 
 def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> EmbeddingNet:
@@ -184,7 +186,8 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
     return pl.Trainer(
         accelerator=device.accelerator,
         devices=device.devices if callbacks else 1,
-        strategy=device.strategy if callbacks else "auto",
+        num_nodes=device.num_nodes if callbacks else 1,
+        strategy=_strategy(config) if callbacks else "auto",
         precision=precision_of(config),  # type: ignore[arg-type]
         max_epochs=trainer.max_epochs,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
@@ -205,6 +208,19 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
     )
 
 
+def _strategy(config: Config) -> str | Strategy:
+    """Lightning's strategy of that name; of several devices with the time that they wait for one another.
+
+    DDP lays gradients out anew after its first step, unless it looks for parameters that are unused; and where a
+    gradient lies decides in what order those of more than two ranks are added. A run that is gone on with would then
+    not be bit for bit the same, for its first step is not the first.
+    """
+    device = config.device
+    if device.ranks == 1:
+        return device.strategy
+    return DDPStrategy(timeout=timedelta(seconds=device.timeout), find_unused_parameters=device.ranks > 2)
+
+
 def device_facts(trainer: pl.Trainer) -> dict[str, Any]:
     """What ``trainer`` runs on, for the manifest."""
     device = trainer.strategy.root_device
@@ -213,6 +229,7 @@ def device_facts(trainer: pl.Trainer) -> dict[str, Any]:
         "type": device.type,
         "name": name,
         "devices": trainer.world_size,
+        "nodes": trainer.num_nodes,
         "precision": str(trainer.precision),
         "threads": torch.get_num_threads(),
     }
@@ -222,4 +239,5 @@ def quieten() -> None:
     """Leave to Lightning's log what is wrong, and to ours what is going on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torchmetrics")

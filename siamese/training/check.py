@@ -54,6 +54,8 @@ def check(command: Command, directory: Path) -> Config:
                 f"({shown('train')} {pasteable(('resume', near(directory)))}) or choose another directory"
             )
         config = validate(with_typed_targets(composed, command.words))
+        if config.data.effective_batch_size is not None:
+            _require_no_window(command.words)
     else:
         config = resumed_config(composed.resume, command.words, command.config_dirs)
     check_targets(config)
@@ -65,6 +67,15 @@ def check(command: Command, directory: Path) -> Config:
 
         weights_file(weights)
     return config
+
+
+def _require_no_window(words: tuple[str, ...]) -> None:
+    """Refuse a window of one that is typed where the window follows: validation takes it for the default."""
+    if "trainer.accumulate_grad_batches=1" in (word.lstrip("+") for word in words):
+        raise ConfigError(
+            "trainer.accumulate_grad_batches=1: with data.effective_batch_size the window follows; "
+            "expected one of the two to be left out"
+        )
 
 
 def pass_on(command: Command, config: Config) -> None:

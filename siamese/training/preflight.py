@@ -8,33 +8,29 @@ import inspect
 import logging
 import pkgutil
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 import yaml
 from hydra.utils import get_object
 from pytorch_lightning.strategies import StrategyRegistry
-from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from siamese.config.batch import AUTO, cuts
 from siamese.config.schema import Config
-from siamese.config.targets import targets
-from siamese.config.values import shown
 from siamese.data import SiameseData
 from siamese.data.augment import make_augmentation
-from siamese.data.batch import Tuples
 from siamese.data.batches import Kind
 from siamese.errors import ConfigError, RunError, nearest
-from siamese.losses import Loss, Objective, traits
-from siamese.losses.make import make_loss, try_out
+from siamese.losses import Loss, traits
+from siamese.losses.make import make_loss
 from siamese.memory import check_fits
 from siamese.paths import CONF
 from siamese.training.build import build_net, make_kind, without_start
-from siamese.training.groups import make_optimizer
+from siamese.training.check_cut import check_cut, check_koleo_rows
 from siamese.training.loggers import RunLogger
 from siamese.training.module import SiameseModule
 from siamese.training.monitor import check_monitor, check_monitor_with_images
-from siamese.training.schedule import schedule
+from siamese.training.roles import launched
+from siamese.training.trial import check_measurable
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +46,17 @@ def preflight(config: Config) -> None:
             scheduler refuses.
     """
     kind = make_kind(config)
+    _check_ranks(config)
+    if config.data.batch_size == AUTO:
+        check_measurable(config)
+        config = cuts(config, kind.counted)[-1]  # the one that most is possible with; the others have their turn
     make_augmentation(config.data)
     _check_logger(config)
     _check_callbacks(config)
     check_monitor(config, kind)
     check_device(config)
     _check_network(config)
-    _check_optimization(config)
-    _check_batches(config, kind)
-    _check_loss(config, kind)
+    check_cut(config, kind)
     _check_memory(config, kind)
 
 
@@ -70,7 +68,7 @@ def preflight_with_images(config: Config, module: SiameseModule, data: SiameseDa
             and for a measure of other images.
     """
     _check_image_size(config, module)
-    _check_koleo_rows(config, module.objective, data)
+    check_koleo_rows(config, module.objective, data)
     check_monitor_with_images(module, data)
 
 
@@ -112,6 +110,23 @@ def _check_network(config: Config) -> None:
     check_fits(f"model.{largest}={config.model[largest]}", COPIES_IN_TRAINING * count, what)
 
 
+def _check_ranks(config: Config) -> None:
+    """Refuse other processes than torchrun or srun has started."""
+    device, found = config.device, launched()
+    if found is None and device.num_nodes > 1:
+        raise ConfigError(
+            f"device.num_nodes={device.num_nodes}: expected to be started on every machine by torchrun "
+            f"(torchrun --nnodes={device.num_nodes} --nproc-per-node={device.devices} ... train.py ...) or by srun"
+        )
+    if found is not None and found.ranks != device.ranks:
+        raise ConfigError(
+            f"device.devices={device.devices} device.num_nodes={device.num_nodes}: expected {device.ranks} processes, "
+            f"found {found.ranks} started by {found.by}"
+        )
+    if found is not None and config.data.batch_size == AUTO:
+        raise ConfigError(f"data.batch_size=auto: under {found.by} no process searches for all; expected a number")
+
+
 def check_device(config: Config) -> None:
     """Refuse a device, a precision or a strategy that this machine does not have.
 
@@ -134,76 +149,6 @@ def check_device(config: Config) -> None:
             f"device.strategy={device.strategy}: expected auto or one of Lightning's strategies"
             f"{nearest(device.strategy, strategies)}"
         )
-
-
-def _check_optimization(config: Config) -> None:
-    """Make the optimizer and its schedule of one parameter, so that what they refuse is known early."""
-    optimizer = make_optimizer(config.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1, 1))]}])
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        path, found = config.optimizer["_target_"], type(optimizer).__name__
-        raise ConfigError(f"optimizer._target_={path}: expected what makes a torch.optim.Optimizer, found {found}")
-    window, mode = config.trainer.accumulate_grad_batches, config.accumulation.mode
-    evaluates_again = inspect.signature(type(optimizer).step).parameters["closure"].default is inspect.Parameter.empty
-    if evaluates_again and (mode != "naive" or window > 1):
-        raise ConfigError(
-            f"optimizer._target_={config.optimizer['_target_']}: it evaluates each step several times, and the "
-            f"micro-batches of a window pass once; with accumulation={mode} and trainer.accumulate_grad_batches="
-            f"{window} expected an optimizer that evaluates a step once"
-        )
-    planned = schedule(config, optimizer, steps=100)
-    if planned is not None and isinstance(planned["scheduler"], ReduceLROnPlateau):
-        raise ConfigError(
-            f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
-            "follows steps or epochs"
-        )
-
-
-def _check_batches(config: Config, kind: Kind) -> None:
-    """Refuse a batch that groups do not divide, and what needs triplets where there are none."""
-    size, objective = config.data.batch_size, config.objective
-    if config.data.split == "article" and not kind.has_roles:
-        raise ConfigError(
-            f"batches={kind.form}: data.split=article splits the article's own triplets; expected batches=triplets"
-        )
-    if kind.counted > 1 and (size % kind.counted or size < 2 * kind.counted):
-        raise ConfigError(
-            f"data.batch_size={size}: expected a multiple of {kind.counted}, the {kind.unit} of each of its "
-            f"{kind.item.replace('_', ' ')}, and at least {2 * kind.counted}"
-        )
-    if not kind.has_roles and objective.koleo_over != "all":
-        raise ConfigError(
-            f"loss.koleo_over={objective.koleo_over}: only triplets have these roles; "
-            f"expected all, or batches=triplets (found batches={kind.form})"
-        )
-    known = sorted(file.stem for file in (CONF / "batches").glob("*.yaml"))
-    for key, node in targets("loss", config.loss):
-        usable = node.get("batches")
-        if usable is None:
-            continue
-        strange = [name for name in usable if name not in (*known, kind.form)] if isinstance(usable, list) else [usable]
-        if strange:
-            raise ConfigError(
-                f"{key}.batches={shown(usable)}: expected a list of {', '.join(known)}{nearest(str(strange[0]), known)}"
-            )
-        if kind.form not in usable:
-            name = str(node["_target_"]).rpartition(".")[2]
-            raise ConfigError(
-                f"batches={kind.form}: {name} ({key}) cannot use it; expected "
-                + " or ".join(f"batches={name}" for name in usable)
-            )
-
-
-def _check_loss(config: Config, kind: Kind) -> None:
-    images = config.data.batch_size * config.device.devices * (kind.images // kind.counted)  # it is called with
-    if config.accumulation.mode == "exact":
-        images *= config.trainer.accumulate_grad_batches
-
-    def tuples_of(labels: Tensor) -> tuple[Tensor, Tuples]:
-        anchors = np.arange(len(labels) // 3)
-        triplets = np.stack([anchors, anchors + len(anchors), np.roll(anchors, 1) + 2 * len(anchors)], axis=1)
-        return kind.measured(labels.numpy(), triplets, config.seed, "trial")[0]
-
-    try_out(config.loss, tuples_of, images, config.model.get("embedding_dim") or 128)  # null: known once it is built
 
 
 def _check_memory(config: Config, kind: Kind) -> None:
@@ -241,27 +186,3 @@ def _check_image_size(config: Config, module: SiameseModule) -> None:
         raise ConfigError(
             f"data.image_size={size}: {config.model['_target_']} cannot embed images of this size ({reason})"
         ) from None
-
-
-def _check_koleo_rows(config: Config, objective: Objective, data: SiameseData) -> None:
-    """Refuse a micro-batch or a validation in which KoLeo would have too few rows, before it comes up."""
-    if not objective.koleo_weight:
-        return
-    seen = min(config.evaluation.koleo_embeddings, *(len(data.parts[part]) for part in ("validation", "test")))
-    if seen <= objective.koleo.neighbours:
-        raise ConfigError(
-            f"loss.koleo_neighbours={objective.koleo.neighbours}: expected fewer than the {seen} embeddings "
-            "that validation measures KoLeo on"
-        )
-    size, together = data.loader.batch_size, "micro-batch"
-    if config.accumulation.mode == "exact":
-        size, together = size * config.trainer.accumulate_grad_batches, "window"
-    items = len(data.loader) * data.loader.batch_size if data.kind.counted > 1 else data.loader.items
-    last = items % size or size
-    rows = data.layout.images * last if objective.koleo.over == "all" else last
-    if rows <= objective.koleo.neighbours:
-        raise ConfigError(
-            f"data.batch_size={config.data.batch_size}: the last {together} of an epoch has {last} {data.kind.item}, "
-            f"too few for loss.koleo_over={objective.koleo.over} with "
-            f"loss.koleo_neighbours={objective.koleo.neighbours}"
-        )

@@ -26,15 +26,17 @@ from siamese.runs.checkpoint import newest, restore
 from siamese.runs.directory import FollowedRun, RunDirectory
 from siamese.runs.locks import release
 from siamese.training.accumulation import statement
-from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten, split_data, without_start
+from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten, without_start
 from siamese.training.check import Command, checked
+from siamese.training.fitting import fit_batch
 from siamese.training.logs import Logs
 from siamese.training.module import SiameseModule
 from siamese.training.parts import embedded_parts, evaluate_pairs
 from siamese.training.precision import settled
 from siamese.training.preflight import preflight_with_images
+from siamese.training.ranks import join, losses_told, wait
 from siamese.training.recorder import Recorder
-from siamese.training.roles import follows, lead
+from siamese.training.roles import follows, launched, lead
 from siamese.training.samples import measure_samples, show_samples
 from siamese.training.settle import settle
 from siamese.training.signals import StopRequest
@@ -68,12 +70,16 @@ def train(command: Command, directory: Path) -> None:
 def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, resuming: bool) -> None:
     quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = split_data(config, load_to_train(config.data, config.seed))
-    start = newest(run.checkpoints) if resuming else None
-    module = build(config if start is None else without_start(config), data)
+    config, data, batch = fit_batch(config, load_to_train(config.data, config.seed), run.path)
+    goes_on = resuming and any(run.checkpoints.glob("*.ckpt"))
+    module = build(without_start(config) if goes_on else config, data)
     recorder, callbacks = make_callbacks(config, run, stop)
     trainer = make_trainer(config, run.path, callbacks)
     preflight_with_images(config, module, data)
+    join(trainer, config.device.timeout)
+    if follows():
+        wait(trainer)  # for the leader has yet to make whole what is gone on from
+    start = newest(run.checkpoints) if resuming else None
     weights = getattr(module.net, "weights", None)
     if resuming:
         check_same_data(run, data)
@@ -90,15 +96,19 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
         show_samples(run, data)
         if config.figures.draw:
             draw(run.path, run, config.figures.format)
-        run.begin(config, {"device": device_facts(trainer), **data.facts(), "weights": weights})
+        facts = {"device": device_facts(trainer), "batch": batch, **data.facts(), "weights": weights}
+        run.begin(config, facts)
     trainer.logger = logs.open()
     log.info("%s", near(run.path))
     log.info("%s", statement(config, data.kind, module.objective, trainer.world_size))
     if resuming:
         log.info("going on from %s", start or "the beginning: there is no checkpoint yet")
-    if config.device.devices > 1:
+    if not follows():
+        wait(trainer)
+    if config.device.ranks > 1 and launched() is None:
         lead()
-    trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    with losses_told(trainer):
+        trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     if not follows():
         _conclude(config, run, module, data, recorder, logs)
 

@@ -105,7 +105,7 @@ def test_each_range_belongs_to_a_key_that_exists() -> None:
     ("word", "message"),
     [
         ("+trainer.acumulate_grad_batches=8", "did you mean 'trainer.accumulate_grad_batches'"),
-        ("data.batch_size=many", "data.batch_size=many: expected int"),
+        ("data.batch_size=many", "data.batch_size=many: expected a whole number from 1, or auto"),
         ("data.batch_size=0", "data.batch_size=0: expected"),
         ("data.split=by_images", "did you mean 'by_image'"),
         ("seed=-1", "seed=-1: expected"),

@@ -246,3 +246,24 @@ class NoisyState(nn.Module):
         loss = nn.functional.cross_entropy(scores, labels) + (embeddings @ self.queue).square().mean()
         self.queue = embeddings.detach().mean(0)  # state from batch to batch, as a cross-batch memory has
         return loss
+
+
+class CountedReductions(pl.Callback):
+    """Writes to the file COUNTED.RANK how often gradients were reduced, and over how many steps."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.count = 0
+
+        def reduced(state: Any, bucket: torch.distributed.GradBucket) -> torch.futures.Future[Tensor]:
+            self.count += 1
+            done: torch.futures.Future[Tensor] = torch.futures.Future()
+            torch.distributed.all_reduce(bucket.buffer())
+            done.set_result(bucket.buffer() / trainer.world_size)
+            return done
+
+        reduced.__annotations__ = {"bucket": torch.distributed.GradBucket, "return": torch.futures.Future[Tensor]}
+        trainer.strategy.model.register_comm_hook(None, reduced)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with open(f"{os.environ['COUNTED']}.{trainer.global_rank}", "w") as file:
+            file.write(f"{self.count} {trainer.global_step} {trainer.world_size} {trainer.accumulate_grad_batches}")

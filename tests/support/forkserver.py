@@ -3,7 +3,9 @@
 ``python tests/support/forkserver.py`` reads one command a line from stdin, as JSON: ``argv`` (the script
 first), ``environment`` (the whole of it), ``stdout`` and ``stderr`` (files they go to). Each runs in a
 process forked from this one, as ``python SCRIPT ...`` would but for the seconds that importing torch
-takes; its exit status is answered. How it is to be killed, where it is, :mod:`killer` says.
+takes; its exit status is answered. With ``by_rank`` there are several, each with more of an environment of its
+own, the largest of their exit statuses is answered, and ``rank`` is the one to be killed. How it is to be killed,
+where it is, :mod:`killer` says.
 """
 
 from __future__ import annotations
@@ -69,10 +71,16 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
-        child = os.fork()
-        if not child:
-            _become(order)
-        print(_ended(child, order), flush=True)
+        children = []
+        for rank, own in enumerate(order.get("by_rank", [{}])):
+            child = os.fork()
+            if not child:
+                order["environment"] |= own
+                if order.get("rank", rank) != rank:
+                    order.pop("place")
+                _become(order)
+            children.append(child)
+        print(max(_ended(child, order) for child in children), flush=True)
 
 
 def _become(order: dict[str, Any]) -> None:
