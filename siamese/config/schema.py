@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, Union, get_type_hints
+from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 
@@ -21,13 +21,13 @@ from siamese.config.ranges import (
     ISOLATION,
     MODULES,
     SEED,
-    SHARE_OR_COUNT,
     Range,
     above,
     at_least,
     between,
     one_of,
 )
+from siamese.config.trainer import Trainer
 
 SCHEMA_VERSION = 1
 
@@ -68,21 +68,6 @@ class Device:
         "auto: bf16-mixed where the hardware has it, else 32-true; the run records which",
     )
     channels_last: bool = where(True, None, "the memory format of images and convolutions")
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """Lightning's own keys."""
-
-    max_epochs: int = key(15, at_least(1))
-    accumulate_grad_batches: int = key(1, at_least(1), "micro-batches in a window")
-    gradient_clip_val: float | None = key(None, above(0))
-    gradient_clip_algorithm: str = key("norm", one_of("norm", "value"))
-    limit_train_batches: Union[int, float] = key(  # noqa: UP007 (OmegaConf reads this form)
-        1.0, SHARE_OR_COUNT, "a fraction, or a number of micro-batches"
-    )
-    deterministic: bool = key(False)
-    detect_anomaly: bool = key(False, None, "stop at the operation that first makes a NaN in the backward pass")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from siamese.config.ranges import finite, refused, too_large
 from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Objective
 from siamese.config.targets import node_of
 from siamese.config.values import check_type, kind_of, mistyped, shown
+from siamese.config.words import HABITS, otherwise
 from siamese.errors import ConfigError, nearest
 
 
@@ -118,6 +119,8 @@ def one_line(error: OmegaConfBaseException) -> str:
     """OmegaConf's complaint as one line in the words of :func:`validate`."""
     key = re.sub(r"^objective\b", "loss", error.full_key or "")
     text = str(error).splitlines()[0]
+    if "not in" in text and key in HABITS:  # in a file; of a typed word that is known before
+        return otherwise(key)
     if "not in" in text and key:
         return f"unknown key {key!r}{nearest(key, TYPES)}"
     if isinstance(error, ValidationError) and key in TYPES:
@@ -156,6 +159,7 @@ def _check_combinations(config: Config) -> None:
     if (data.mean is None) != (data.std is None):
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
     _check_accumulation(config)
+    _check_trainer(config)
     if device.devices > 1 and device.strategy != "ddp":
         raise ConfigError(
             f"device.strategy={device.strategy}: with device.devices={device.devices} each trains in a "
@@ -214,3 +218,36 @@ def _check_accumulation(config: Config) -> None:
             "accumulation.scope=window: a window of one micro-batch has nothing to remember; expected "
             "trainer.accumulate_grad_batches above 1, or accumulation.scope=persistent"
         )
+
+
+def _check_trainer(config: Config) -> None:
+    trainer, callbacks = config.trainer, config.callbacks
+    if trainer.overfit_batches is not None and trainer.limit_train_batches != 1.0:
+        raise ConfigError(
+            f"trainer.overfit_batches={trainer.overfit_batches}: it is a limit too; expected "
+            f"trainer.limit_train_batches=1.0, found {trainer.limit_train_batches}"
+        )
+    if trainer.benchmark and trainer.deterministic:
+        raise ConfigError(
+            f"trainer.benchmark=true: what is fastest may differ from run to run; expected trainer.deterministic=false,"
+            f" found {str(trainer.deterministic).lower()}"
+        )
+    for least, most in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
+        low, high = getattr(trainer, least), getattr(trainer, most)
+        if low is not None and callbacks.patience is None:
+            raise ConfigError(
+                f"trainer.{least}={low}: only callbacks.patience ends a run sooner; expected callbacks.patience=N"
+            )
+        if low is not None and high is not None and low > high:
+            raise ConfigError(f"trainer.{least}={low}: expected at most trainer.{most}={high}")
+    every = trainer.check_val_every_n_epoch
+    for name, count in (
+        ("trainer.max_epochs", trainer.max_epochs),
+        ("callbacks.checkpoint_every", callbacks.checkpoint_every),
+        ("evaluation.every", config.evaluation.every),
+    ):
+        if count is not None and count % every:
+            raise ConfigError(
+                f"{name}={count}: with trainer.check_val_every_n_epoch={every} epoch {count} is neither measured nor "
+                f"saved; expected a multiple of {every}"
+            )

@@ -12,6 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
 from siamese.config.schema import Config
 from siamese.config.targets import find_target, make, parameters
@@ -27,9 +28,10 @@ from siamese.models.embedding import EmbeddingNet, features_of
 from siamese.runs.directory import RunDirectory
 from siamese.training.accumulation import Accumulation, Exact, Memory, Naive
 from siamese.training.averaging import Averaging
-from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints, Least
 from siamese.training.gradient_study.meter import GradientMeter
 from siamese.training.groups import make_optimizer
+from siamese.training.limits import Limits
 from siamese.training.module import SiameseModule
 from siamese.training.monitor import PREFIX, term_name
 from siamese.training.parts import EveryEpochs
@@ -59,7 +61,10 @@ def make_kind(config: Config) -> Kind:
 
 def split_data(config: Config, source: LabelledImages) -> SiameseData:
     """``source`` split and made into tuples as ``config`` says."""
-    return SiameseData(source, config.data, config.seed, make_kind(config), config.device.devices)
+    data = SiameseData(source, config.data, config.seed, make_kind(config), config.device.devices)
+    if config.trainer.overfit_batches is not None:
+        data.loader.epoch = lambda: 0  # the same tuples, in the same order, changed alike
+    return data
 
 
 def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> EmbeddingNet:
@@ -133,7 +138,13 @@ def make_callbacks(config: Config, run: RunDirectory, stop: StopRequest) -> tupl
     recorder = Recorder(run, config.callbacks, meter)
     asked = config.callbacks
     checkpoints = Checkpoints(
-        run, stop, recorder.require_finite, asked.checkpoint_every, asked.checkpoint_every_steps, asked.patience
+        run,
+        stop,
+        recorder.require_finite,
+        asked.checkpoint_every,
+        asked.checkpoint_every_steps,
+        asked.patience,
+        Least(config.trainer.min_epochs or 0, config.trainer.min_steps or 0),
     )
     callbacks: list[pl.Callback] = [recorder, checkpoints]
     if asked.ema is not None:  # first: validation ends with the weights that are trained, and those are saved
@@ -142,6 +153,8 @@ def make_callbacks(config: Config, run: RunDirectory, stop: StopRequest) -> tupl
         callbacks = [EveryEpochs(config.evaluation), *callbacks]
     if meter is not None:
         callbacks = [meter, *callbacks]
+    if config.trainer.max_steps is not None or config.trainer.max_time is not None:  # before what saves
+        callbacks = [Limits(config.trainer.max_steps, config.trainer.max_time), *callbacks]
     return recorder, [*(make_callback(f"callbacks.extra.{k}", node) for k, node in asked.extra.items()), *callbacks]
 
 
@@ -175,9 +188,14 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         accumulate_grad_batches=trainer.accumulate_grad_batches,
         gradient_clip_val=trainer.gradient_clip_val,
         gradient_clip_algorithm=trainer.gradient_clip_algorithm if trainer.gradient_clip_val else None,
-        limit_train_batches=trainer.limit_train_batches,
-        deterministic=trainer.deterministic,
+        limit_train_batches=trainer.overfit_batches or trainer.limit_train_batches,
+        check_val_every_n_epoch=trainer.check_val_every_n_epoch,
+        deterministic=trainer.deterministic,  # type: ignore[arg-type]
+        benchmark=trainer.benchmark,
         detect_anomaly=trainer.detect_anomaly,
+        inference_mode=trainer.inference_mode,
+        log_every_n_steps=trainer.log_every_n_steps,
+        profiler=make_profiler(trainer.profiler, directory) if callbacks else None,
         num_sanity_val_steps=-1,  # the whole validation, as epoch 0
         logger=False,
         callbacks=callbacks + progress,
@@ -188,6 +206,14 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         enable_checkpointing=bool(callbacks),
         enable_progress_bar=bool(progress) and terminal,
     )
+
+
+def make_profiler(name: str | None, directory: Path) -> Profiler | None:
+    """Lightning's profiler of that ``name``, which writes below ``directory``; without one, none."""
+    if name is None:
+        return None
+    kind = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[name]
+    return kind(directory / "profile", name)
 
 
 def device_facts(trainer: pl.Trainer) -> dict[str, Any]:

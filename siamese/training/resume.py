@@ -87,6 +87,11 @@ def _require_more_patience(own: int | None, asked: object) -> None:
 def _require_work(run: Path, trained: Trained | None, epochs: int, config: Config) -> None:
     """Refuse to go on with a completed run that has nothing left to do under ``config``."""
     patience, monitored = config.callbacks.patience, config.callbacks.monitor or "what it monitors"
+    if trained is not None and trained.ended is not None:
+        raise ConfigError(
+            f"resume={run}: the run has ended at epoch {trained.epochs}, by {trained.ended}; "
+            "a longer one is another run"
+        )
     stopped = trained is not None and trained.epochs < epochs
     if patience is not None and trained and trained.since and trained.epochs - trained.since >= patience:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,7 +15,11 @@ def schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> di
     """Lightning's description of the scheduler; null ``T_max`` and ``total_steps`` span the run."""
     if not config.scheduler.get("_target_"):
         return None
-    span = steps if config.scheduler["interval"] == "step" else config.trainer.max_epochs
+    trainer = config.trainer
+    epochs = trainer.max_epochs
+    if trainer.max_steps is not None and trainer.max_steps < steps:  # what ends by steps is scheduled over these
+        steps, epochs = trainer.max_steps, math.ceil(trainer.max_steps * epochs / steps)
+    span = steps if config.scheduler["interval"] == "step" else epochs
     spans = {k: span for k in SPANS if k in config.scheduler and config.scheduler[k] is None}
     own = OWN_KEYS["scheduler"]
     arguments = {k: v for k, v in config.scheduler.items() if k not in own} | spans

@@ -46,6 +46,7 @@ EXPERIMENTS = {
     "trainer.max_epochs=3 callbacks.checkpoint_every_steps=2",
     "constant": "accumulation=memory accumulation.scope=persistent accumulation.size=60 optimizer=sgd "
     "trainer.max_epochs=4 callbacks.checkpoint_every_steps=1",
+    "steps": "optimizer.lr=0.01 scheduler=cosine trainer.max_steps=5 callbacks.checkpoint_every_steps=1",
     "patience": "optimizer.lr=0.01 trainer.max_epochs=9 callbacks.monitor=val/recall_at_10 callbacks.patience=2",
 }
 
@@ -256,6 +257,19 @@ def test_killed_where_patience_ends(killer: Killer, reference: Callable[[str], P
     assert 3 <= last < 9
     places = [at("after an epoch"), at("after last.ckpt is renamed", last - 1), at("in the final validation")]
     assert_survives(killer, "patience", tmp_path / "run", reference("patience"), places)
+
+
+def test_killed_where_steps_end(killer: Killer, reference: Callable[[str], Path], tmp_path: Path) -> None:
+    assert [row["step"] for row in rows(reference("steps"))] == ["0", "3", "5"]
+    places = [
+        at("after a micro-batch", 6),
+        at("in a validation"),
+        at("before a training step", 5),
+        at("in a validation"),  # of the epoch that is cut short
+        at("after last.ckpt is renamed"),
+        at("in the final validation"),
+    ]
+    assert_survives(killer, "steps", tmp_path / "run", reference("steps"), places)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

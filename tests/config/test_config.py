@@ -153,6 +153,7 @@ DEFAULTS = {
     "device.channels_last": True,
     "trainer.deterministic": False,
     "trainer.detect_anomaly": False,
+    "trainer.inference_mode": True,
     "data.download": False,
     "evaluation.exclude_same_group": False,
     "evaluation.flip": False,
