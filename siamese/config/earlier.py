@@ -20,6 +20,8 @@ MOVED = {f"siamese.loggers.{name}": f"siamese.training.loggers.{name}" for name 
 EVEN = {"small_classes": "refuse", "weight": "classes"}
 # What an optimizer did before it could do otherwise.
 DECAY = {"decay": "all"}
+# Likewise a schedule.
+WARMUP = {"warmup": None}
 
 
 def brought_up_to_date(recorded: Any) -> Any:
@@ -44,6 +46,8 @@ def brought_up_to_date(recorded: Any) -> Any:
         config["logger"] = {**logger, "_target_": MOVED[logger["_target_"]]}
     if isinstance(optimizer, Mapping):
         config["optimizer"] = {**DECAY, **optimizer}
+    if isinstance(config.get("scheduler"), Mapping):
+        config["scheduler"] = {**WARMUP, **config["scheduler"]}
     for name, found in KEYS.items():  # what has been added since, which then was as it is by default
         group, _, last = name.rpartition(".")
         node = config.get(group)

@@ -42,6 +42,10 @@ SHARE_OR_COUNT: Range = (
     lambda v: v >= 1 if isinstance(v, int) else 0 < v <= 1,
     "a fraction above 0.0 and up to 1.0, or a whole number from 1 (of micro-batches)",
 )
+WARMUP: Range = (
+    lambda v: v >= 1 if isinstance(v, int) else 0 < v < 1,
+    "a fraction above 0.0 and below 1.0, or a whole number from 1 (of steps or epochs, as scheduler.interval says)",
+)
 SIZE: Range = (
     lambda v: (
         all(isinstance(n, int) and 1 <= n <= 4096 for n in (v if isinstance(v, list) else [v]))
@@ -96,6 +100,7 @@ ARGUMENTS: dict[str, Range] = {
     "optimizer.decay": one_of("all", "weights"),
     "scheduler.step_size": at_least(1),
     "scheduler.interval": one_of("step", "epoch"),
+    "scheduler.warmup": WARMUP,
 }
 
 

@@ -213,7 +213,7 @@ OPTIONAL_TARGETS = ("data.augment", "scheduler", "logger")  # a null _target_ is
 OWN_KEYS: dict[str, dict[str, Any]] = {
     "loss": {"batches": list[str] | None, "miner": str | dict[str, Any] | None},
     "optimizer": {"decay": str},
-    "scheduler": {"interval": str},
+    "scheduler": {"interval": str, "warmup": int | float | None},
 }
 
 # Arguments of a scheduler that, where they are null, are the length of the run.
@@ -272,7 +272,7 @@ def defaults() -> dict[str, Any]:
     """Every key with its default, as a configuration holds them before anything else is said."""
     plain = asdict(Config())
     loss = plain.pop("objective") | {"miner": None}
-    return plain | {"loss": loss, "optimizer": {"decay": "all"}, "scheduler": {"interval": "epoch"}}
+    return plain | {"loss": loss, "optimizer": {"decay": "all"}, "scheduler": {"interval": "epoch", "warmup": None}}
 
 
 ConfigStore.instance().store(name="schema", node=defaults())

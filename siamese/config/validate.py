@@ -221,6 +221,12 @@ def _check_accumulation(config: Config) -> None:
 
 
 def _check_trainer(config: Config) -> None:
+    warmup, interval = config.scheduler.get("warmup"), config.scheduler.get("interval")
+    if isinstance(warmup, int) and interval == "epoch" and warmup >= config.trainer.max_epochs:
+        raise ConfigError(
+            f"scheduler.warmup={warmup}: expected fewer than the {config.trainer.max_epochs} epochs of the run "
+            "(trainer.max_epochs)"
+        )
     trainer, callbacks = config.trainer, config.callbacks
     if trainer.overfit_batches is not None and trainer.limit_train_batches != 1.0:
         raise ConfigError(

@@ -54,6 +54,7 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
         if not isinstance(value, int) or value < epochs:
             raise ConfigError(f"{key}={value}: resume may raise it above {epochs}, not lower it")
         spanning = [k for k in SPANS if k in own.scheduler and own.scheduler[k] is None]
+        spanning += ["warmup"] * isinstance(own.scheduler.get("warmup"), float)
         if spanning:
             raise ConfigError(
                 f"{key}={value}: the learning rate follows scheduler.{spanning[0]} over the {epochs} "

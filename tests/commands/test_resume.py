@@ -46,6 +46,8 @@ EXPERIMENTS = {
     "trainer.max_epochs=3 callbacks.checkpoint_every_steps=2",
     "constant": "accumulation=memory accumulation.scope=persistent accumulation.size=60 optimizer=sgd "
     "trainer.max_epochs=4 callbacks.checkpoint_every_steps=1",
+    "plateau": "optimizer.lr=0.01 scheduler=plateau scheduler.patience=0 scheduler.threshold=0.5 scheduler.factor=0.5 "
+    "scheduler.warmup=4 scheduler.interval=step trainer.max_epochs=4 callbacks.checkpoint_every_steps=1",
     "steps": "optimizer.lr=0.01 scheduler=cosine trainer.max_steps=5 callbacks.checkpoint_every_steps=1",
     "patience": "optimizer.lr=0.01 trainer.max_epochs=9 callbacks.monitor=val/recall_at_10 callbacks.patience=2",
 }
@@ -244,7 +246,7 @@ def test_killed_everywhere_after_the_first_epoch(
     assert_survives(killer, "noisy", tmp_path / "run", reference("noisy"), places)
 
 
-@pytest.mark.parametrize("experiment", ["one_cycle", "step", "constant"])
+@pytest.mark.parametrize("experiment", ["one_cycle", "step", "constant", "plateau"])
 def test_killed_in_and_between_epochs(
     experiment: str, killer: Killer, reference: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -173,7 +173,7 @@ def test_what_is_on_and_off_by_default() -> None:
 def test_a_configuration_begins_with_the_defaults_of_the_schema() -> None:
     assert flatten(defaults()) == {
         key: value for key, value in flatten(to_dict(Config())).items() if key not in ("optimizer", "scheduler")
-    } | {"loss.miner": None, "optimizer.decay": "all", "scheduler.interval": "epoch"}
+    } | {"loss.miner": None, "optimizer.decay": "all", "scheduler.interval": "epoch", "scheduler.warmup": None}
 
 
 def test_no_option_repeats_a_default() -> None:
