@@ -42,6 +42,10 @@ SHARE_OR_COUNT: Range = (
     lambda v: v >= 1 if isinstance(v, int) else 0 < v <= 1,
     "a fraction above 0.0 and up to 1.0, or a whole number from 1 (of micro-batches)",
 )
+EPOCH_OR_SHARE: Range = (
+    lambda v: v >= 1 if isinstance(v, int) else 0 < v < 1,
+    "an epoch from 1, or a fraction of them above 0.0 and below 1.0",
+)
 WARMUP: Range = (
     lambda v: v >= 1 if isinstance(v, int) else 0 < v < 1,
     "a fraction above 0.0 and below 1.0, or a whole number from 1 (of steps or epochs, as scheduler.interval says)",

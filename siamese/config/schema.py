@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, Union, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 
@@ -17,6 +17,7 @@ from siamese.config.data import HANDED_TO_SOURCE, Data
 from siamese.config.fields import key, where
 from siamese.config.ranges import (
     ARGUMENTS,
+    EPOCH_OR_SHARE,
     FOLDER_NAME,
     ISOLATION,
     MODULES,
@@ -90,11 +91,14 @@ class Callbacks:
     ema: float | None = key(
         None, between(0, 1), "measure and keep a mean of the weights, a step ago counting so much, such as 0.99"
     )
+    swa: Union[int, float, None] = key(  # noqa: UP007 (OmegaConf reads this form)
+        None, EPOCH_OR_SHARE, "measure and keep the mean of the weights after each epoch from this on, or this fraction"
+    )
     patience: int | None = key(None, at_least(1), "stop once the monitored measure has not improved for so many epochs")
 
 
 # What decides the weights that a run ends with, among the keys of callbacks.
-DECIDING = ("ema", "extra", "monitor", "patience")
+DECIDING = ("ema", "extra", "monitor", "patience", "swa")
 
 
 @dataclass(frozen=True)

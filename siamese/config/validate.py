@@ -238,6 +238,16 @@ def _check_trainer(config: Config) -> None:
             f"trainer.benchmark=true: what is fastest may differ from run to run; expected trainer.deterministic=false,"
             f" found {str(trainer.deterministic).lower()}"
         )
+    if callbacks.swa is not None and callbacks.ema is not None:
+        raise ConfigError(
+            f"callbacks.swa={callbacks.swa}: one mean of the weights takes their place; expected callbacks.ema=null, "
+            f"found {callbacks.ema}"
+        )
+    if isinstance(callbacks.swa, int) and callbacks.swa > trainer.max_epochs:
+        raise ConfigError(
+            f"callbacks.swa={callbacks.swa}: expected at most the {trainer.max_epochs} epochs of the run "
+            "(trainer.max_epochs)"
+        )
     for least, most in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
         low, high = getattr(trainer, least), getattr(trainer, most)
         if low is not None and callbacks.patience is None:

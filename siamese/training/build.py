@@ -27,7 +27,7 @@ from siamese.models import Whitening
 from siamese.models.embedding import EmbeddingNet, features_of
 from siamese.runs.directory import RunDirectory
 from siamese.training.accumulation import Accumulation, Exact, Memory, Naive
-from siamese.training.averaging import Averaging
+from siamese.training.averaging import make_averaging
 from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints, Least
 from siamese.training.gradient_study.meter import GradientMeter
 from siamese.training.groups import make_optimizer
@@ -147,8 +147,9 @@ def make_callbacks(config: Config, run: RunDirectory, stop: StopRequest) -> tupl
         Least(config.trainer.min_epochs or 0, config.trainer.min_steps or 0),
     )
     callbacks: list[pl.Callback] = [recorder, checkpoints]
-    if asked.ema is not None:  # first: validation ends with the weights that are trained, and those are saved
-        callbacks = [Averaging(asked.ema), *callbacks]
+    averaging = make_averaging(config)
+    if averaging is not None:  # first: validation ends with the weights that are trained, and those are saved
+        callbacks = [averaging, *callbacks]
     if config.evaluation.every:
         callbacks = [EveryEpochs(config.evaluation), *callbacks]
     if meter is not None:

@@ -55,6 +55,11 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
             raise ConfigError(f"{key}={value}: resume may raise it above {epochs}, not lower it")
         spanning = [k for k in SPANS if k in own.scheduler and own.scheduler[k] is None]
         spanning += ["warmup"] * isinstance(own.scheduler.get("warmup"), float)
+        if isinstance(own.callbacks.swa, float):
+            raise ConfigError(
+                f"{key}={value}: callbacks.swa={own.callbacks.swa} is of the {epochs} epochs that the run began with; "
+                "a longer one is another run"
+            )
         if spanning:
             raise ConfigError(
                 f"{key}={value}: the learning rate follows scheduler.{spanning[0]} over the {epochs} "

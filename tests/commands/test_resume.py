@@ -47,7 +47,8 @@ EXPERIMENTS = {
     "constant": "accumulation=memory accumulation.scope=persistent accumulation.size=60 optimizer=sgd "
     "trainer.max_epochs=4 callbacks.checkpoint_every_steps=1",
     "plateau": "optimizer.lr=0.01 scheduler=plateau scheduler.patience=0 scheduler.threshold=0.5 scheduler.factor=0.5 "
-    "scheduler.warmup=4 scheduler.interval=step trainer.max_epochs=4 callbacks.checkpoint_every_steps=1",
+    "scheduler.warmup=4 scheduler.interval=step trainer.max_epochs=4 callbacks.checkpoint_every_steps=1 "
+    "callbacks.swa=2",
     "steps": "optimizer.lr=0.01 scheduler=cosine trainer.max_steps=5 callbacks.checkpoint_every_steps=1",
     "patience": "optimizer.lr=0.01 trainer.max_epochs=9 callbacks.monitor=val/recall_at_10 callbacks.patience=2",
 }
