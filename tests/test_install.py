@@ -21,6 +21,7 @@ COMMANDS = (
     "export",
     "index",
     "losses",
+    "lr_find",
     "study",
     "models",
     "search",

@@ -20,6 +20,8 @@ MOVED = {f"siamese.loggers.{name}": f"siamese.training.loggers.{name}" for name 
 EVEN = {"small_classes": "refuse", "weight": "classes"}
 # What a model did before it could do otherwise.
 MODEL = {"weights_part": "all", "freeze_batchnorm": False}
+# Likewise a schedule.
+WARMUP = {"warmup": None}
 
 
 def brought_up_to_date(recorded: Any) -> Any:
@@ -47,6 +49,8 @@ def brought_up_to_date(recorded: Any) -> Any:
     model = config.get("model")
     if isinstance(model, Mapping) and "weights" in model and str(model.get("_target_")).startswith("siamese.models."):
         config["model"] = {**MODEL, **model}
+    if isinstance(config.get("scheduler"), Mapping):
+        config["scheduler"] = {**WARMUP, **config["scheduler"]}
     for name, found in KEYS.items():  # what has been added since, which then was as it is by default
         group, _, last = name.rpartition(".")
         node = config.get(group)

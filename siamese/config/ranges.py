@@ -46,6 +46,14 @@ BATCH_SIZE: Range = (
     lambda v: v == "auto" or (isinstance(v, int) and not isinstance(v, bool) and v >= 1),
     "a whole number from 1, or auto",
 )
+EPOCH_OR_SHARE: Range = (
+    lambda v: v >= 1 if isinstance(v, int) else 0 < v < 1,
+    "an epoch from 1, or a fraction of them above 0.0 and below 1.0",
+)
+WARMUP: Range = (
+    lambda v: v >= 1 if isinstance(v, int) else 0 < v < 1,
+    "a fraction above 0.0 and below 1.0, or a whole number from 1 (of steps or epochs, as scheduler.interval says)",
+)
 SIZE: Range = (
     lambda v: (
         all(isinstance(n, int) and 1 <= n <= 4096 for n in (v if isinstance(v, list) else [v]))
@@ -102,6 +110,7 @@ ARGUMENTS: dict[str, Range] = {
     "optimizer.decay": one_of("all", "weights"),
     "scheduler.step_size": at_least(1),
     "scheduler.interval": one_of("step", "epoch"),
+    "scheduler.warmup": WARMUP,
 }
 
 

@@ -18,15 +18,16 @@ from siamese.config.fields import key, where
 from siamese.config.jobs import Study, Sweep
 from siamese.config.ranges import (
     ARGUMENTS,
+    EPOCH_OR_SHARE,
     MODULES,
     SEED,
-    SHARE_OR_COUNT,
     Range,
     above,
     at_least,
     between,
     one_of,
 )
+from siamese.config.trainer import Trainer
 
 SCHEMA_VERSION = 1
 
@@ -80,21 +81,6 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Trainer:
-    """Lightning's own keys."""
-
-    max_epochs: int = key(15, at_least(1))
-    accumulate_grad_batches: int = key(1, at_least(1), "micro-batches in a window")
-    gradient_clip_val: float | None = key(None, above(0))
-    gradient_clip_algorithm: str = key("norm", one_of("norm", "value"))
-    limit_train_batches: Union[int, float] = key(  # noqa: UP007 (OmegaConf reads this form)
-        1.0, SHARE_OR_COUNT, "a fraction, or a number of micro-batches"
-    )
-    deterministic: bool = key(False)
-    detect_anomaly: bool = key(False, None, "stop at the operation that first makes a NaN in the backward pass")
-
-
-@dataclass(frozen=True)
 class Callbacks:
     checkpoint_every: int | None = key(None, at_least(1), "keep checkpoints/epoch-*.ckpt every so many epochs")
     checkpoint_every_steps: int | None = key(
@@ -114,12 +100,15 @@ class Callbacks:
     ema: float | None = key(
         None, between(0, 1), "measure and keep a mean of the weights, a step ago counting so much, such as 0.99"
     )
+    swa: Union[int, float, None] = key(  # noqa: UP007 (OmegaConf reads this form)
+        None, EPOCH_OR_SHARE, "measure and keep the mean of the weights after each epoch from this on, or this fraction"
+    )
     patience: int | None = key(None, at_least(1), "stop once the monitored measure has not improved for so many epochs")
     unfreeze: int | None = key(None, at_least(1), "train what model.freeze keeps too, once so many epochs are over")
 
 
 # What decides the weights that a run ends with, among the keys of callbacks.
-DECIDING = ("ema", "extra", "monitor", "patience", "unfreeze")
+DECIDING = ("ema", "extra", "monitor", "patience", "swa", "unfreeze")
 
 
 @dataclass(frozen=True)
@@ -205,7 +194,7 @@ OPTIONAL_TARGETS = ("data.augment", "scheduler", "logger")  # a null _target_ is
 OWN_KEYS: dict[str, dict[str, Any]] = {
     "loss": {"batches": list[str] | None, "miner": str | dict[str, Any] | None},
     "optimizer": {"decay": str, "backbone_lr": float | None, "layer_decay": float | None},
-    "scheduler": {"interval": str},
+    "scheduler": {"interval": str, "warmup": int | float | None},
 }
 # What an optimizer does unless it is told otherwise.
 OPTIMIZER: dict[str, Any] = {"decay": "all", "backbone_lr": None, "layer_decay": None}
@@ -266,7 +255,8 @@ def defaults() -> dict[str, Any]:
     """Every key with its default, as a configuration holds them before anything else is said."""
     plain = asdict(Config())
     loss = plain.pop("objective") | {"miner": None}
-    return plain | {"loss": loss, "optimizer": OPTIMIZER, "scheduler": {"interval": "epoch"}}
+    schedule = {"interval": "epoch", "warmup": None}
+    return plain | {"loss": loss, "optimizer": OPTIMIZER, "scheduler": schedule}
 
 
 ConfigStore.instance().store(name="schema", node=defaults())

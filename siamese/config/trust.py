@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from siamese.config.schema import KEYS, TARGETS, Config
+from siamese.config.schema import KEYS, OWN_KEYS, TARGETS, Config
 from siamese.config.targets import node_of, targets
 from siamese.errors import ConfigError
 from siamese.paths import CONF, near
@@ -86,7 +86,8 @@ def with_typed_targets(composed: Any, words: Sequence[str]) -> dict[str, Any]:
         node = parent[last]
         if node["_target_"] in {known["_target_"] for known in _nodes_below(_group(key))}:
             continue
-        ours = {name for name in node if f"{key}.{name}" in KEYS} | ({"interval"} if key == "scheduler" else set())
+        own = OWN_KEYS["scheduler"].keys() if key == "scheduler" else set()
+        ours = {name for name in node if f"{key}.{name}" in KEYS} | own
         kept = ours | {name for name in node if any(_says(word, f"{key}.{name}") for word in typed)}
         parent[last] = {name: value for name, value in node.items() if name in kept or name == "_target_"}
     return dict(config)

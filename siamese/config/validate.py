@@ -21,6 +21,7 @@ from siamese.config.ranges import finite, refused, too_large
 from siamese.config.schema import OPTIONAL_TARGETS, OWN_KEYS, RANGES, TARGETS, TYPES, Config, Device, Objective
 from siamese.config.targets import node_of
 from siamese.config.values import check_type, kind_of, mistyped, shown
+from siamese.config.words import HABITS, otherwise
 from siamese.errors import ConfigError, nearest
 
 
@@ -120,6 +121,8 @@ def one_line(error: OmegaConfBaseException) -> str:
     """OmegaConf's complaint as one line in the words of :func:`validate`."""
     key = re.sub(r"^objective\b", "loss", error.full_key or "")
     text = str(error).splitlines()[0]
+    if "not in" in text and key in HABITS:  # in a file; of a typed word that is known before
+        return otherwise(key)
     if "not in" in text and key:
         return f"unknown key {key!r}{nearest(key, TYPES)}"
     if isinstance(error, ValidationError) and key in TYPES:
@@ -159,6 +162,7 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("data.mean and data.std: give both, or neither to measure them on the training images")
     _check_accumulation(config)
     _check_fine_tuning(config)
+    _check_trainer(config)
     if device.ranks > 1 and device.strategy != "ddp":
         raise ConfigError(
             f"device.strategy={device.strategy}: with {_devices(device)} each trains in a "
@@ -219,8 +223,8 @@ def _check_accumulation(config: Config) -> None:
         )
     if mode == "memory" and accumulation.scope == "window" and config.trainer.accumulate_grad_batches == 1:
         raise ConfigError(
-            "accumulation.scope=window: a window of one micro-batch has nothing to remember; expected "
-            "trainer.accumulate_grad_batches above 1, or accumulation.scope=persistent"
+            "accumulation.scope=window: a window of one micro-batch has nothing to remember; expected a longer one "
+            "(trainer.accumulate_grad_batches), or accumulation.scope=persistent"
         )
 
 
@@ -241,8 +245,55 @@ def _check_fine_tuning(config: Config) -> None:
         raise ConfigError(
             f"callbacks.unfreeze={unfreeze}: expected fewer epochs than trainer.max_epochs={config.trainer.max_epochs}"
         )
-    if config.device.devices > 1:
+    if config.device.ranks > 1:
+        why = f"several devices agree at the beginning on what they train, found {_devices(config.device)}"
+        raise ConfigError(f"callbacks.unfreeze={unfreeze}: {why}; expected null")
+
+
+def _check_trainer(config: Config) -> None:
+    warmup, interval = config.scheduler.get("warmup"), config.scheduler.get("interval")
+    if isinstance(warmup, int) and interval == "epoch" and warmup >= config.trainer.max_epochs:
         raise ConfigError(
-            f"callbacks.unfreeze={unfreeze}: several devices agree at the beginning on what they train; expected null, "
-            f"or device.devices=1 (found {config.device.devices})"
+            f"scheduler.warmup={warmup}: expected fewer than the {config.trainer.max_epochs} epochs of the run "
+            "(trainer.max_epochs)"
         )
+    trainer, callbacks = config.trainer, config.callbacks
+    if trainer.overfit_batches is not None and trainer.limit_train_batches != 1.0:
+        raise ConfigError(
+            f"trainer.overfit_batches={trainer.overfit_batches}: it is a limit too; expected "
+            f"trainer.limit_train_batches=1.0, found {trainer.limit_train_batches}"
+        )
+    if trainer.benchmark and trainer.deterministic:
+        raise ConfigError(
+            f"trainer.benchmark=true: what is fastest may differ from run to run; expected trainer.deterministic=false,"
+            f" found {str(trainer.deterministic).lower()}"
+        )
+    if callbacks.swa is not None and callbacks.ema is not None:
+        raise ConfigError(
+            f"callbacks.swa={callbacks.swa}: one mean of the weights takes their place; expected callbacks.ema=null, "
+            f"found {callbacks.ema}"
+        )
+    if isinstance(callbacks.swa, int) and callbacks.swa > trainer.max_epochs:
+        raise ConfigError(
+            f"callbacks.swa={callbacks.swa}: expected at most the {trainer.max_epochs} epochs of the run "
+            "(trainer.max_epochs)"
+        )
+    for least, most in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
+        low, high = getattr(trainer, least), getattr(trainer, most)
+        if low is not None and callbacks.patience is None:
+            raise ConfigError(
+                f"trainer.{least}={low}: only callbacks.patience ends a run sooner; expected callbacks.patience=N"
+            )
+        if low is not None and high is not None and low > high:
+            raise ConfigError(f"trainer.{least}={low}: expected at most trainer.{most}={high}")
+    every = trainer.check_val_every_n_epoch
+    for name, count in (
+        ("trainer.max_epochs", trainer.max_epochs),
+        ("callbacks.checkpoint_every", callbacks.checkpoint_every),
+        ("evaluation.every", config.evaluation.every),
+    ):
+        if count is not None and count % every:
+            raise ConfigError(
+                f"{name}={count}: with trainer.check_val_every_n_epoch={every} epoch {count} is neither measured nor "
+                f"saved; expected a multiple of {every}"
+            )

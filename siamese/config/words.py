@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from siamese.config.trainer import NOT_PASSED
 from siamese.errors import ConfigError
 from siamese.paths import CONF
 
@@ -18,16 +19,6 @@ TAKE_ONE = (
 # What other programs call what is called otherwise here.
 HABITS = {
     "ckpt_path": "resume=RUN, which goes on from its last checkpoint",
-    "trainer.resume_from_checkpoint": "resume=RUN, which goes on from its last checkpoint",
-    "trainer.devices": "device.devices=N, under device=cpu_ddp or device=cuda_ddp",
-    "trainer.gpus": "device=cuda, and device=cuda_ddp device.devices=N for several",
-    "trainer.accelerator": "device=cpu|cuda|mps, or device.accelerator",
-    "trainer.strategy": "device=cpu_ddp|cuda_ddp, or device.strategy",
-    "trainer.precision": "device.precision=auto|32-true|bf16-mixed|16-mixed|64-true",
-    "trainer.fast_dev_run": "debug=fast, one short epoch",
-    "trainer.logger": "logger=tensorboard|mlflow|wandb",
-    "trainer.callbacks": "callbacks.extra.NAME._target_=...",
-    "trainer.val_check_interval": "nothing, for every epoch is validated once",
     "hparams_search": "python scripts/tune.py conf/search/study.yaml",
     "data.num_workers": "data.decode_workers=N; once decoded, images are in memory",
     "batch_size": "data.batch_size=N",
@@ -39,6 +30,7 @@ HABITS = {
     "accumulate_grad_batches": "trainer.accumulate_grad_batches=N",
     "koleo_weight": "loss.koleo_weight=X",
     "margin": "loss.margin=X",
+    **{f"trainer.{name}": instead for name, instead in NOT_PASSED.items()},
 }
 OPTIONS = {"trainer": {"gpu": "device=cuda", "cpu": "device=cpu", "mps": "device=mps", "ddp": "device=cuda_ddp"}}
 
@@ -68,10 +60,15 @@ def _override(word: str) -> str:
     if equals and value in OPTIONS.get(bare, {}):
         raise ConfigError(f"{word}: no such option; expected {OPTIONS[bare][value]}")
     if equals and bare in HABITS:
-        raise ConfigError(f"{bare}: no such key here; expected {HABITS[bare]}")
+        raise ConfigError(otherwise(bare))
     if key.startswith("+") and (CONF / bare).is_dir() and bare != "hydra":  # every group has an option, if only null
         word = f"{bare}{equals}{value}"
     return _at_home(word)
+
+
+def otherwise(key: str) -> str:
+    """What to say of a ``key`` among :data:`HABITS`."""
+    return f"{key}: no such key here; expected {HABITS[key]}"
 
 
 def _at_home(word: str) -> str:

@@ -202,7 +202,8 @@ class SiameseData(pl.LightningDataModule):
         device, training, chunks = self.trainer.strategy.root_device, net.training, []
         net.eval()
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            for batch in self._loader(self.parts["train"]):  # on each of several devices, which all get here
+            # On each of several devices, which all get here.
+            for batch in self.images_of(self.parts["train"], self.config.eval_batch_size):
                 moved = batch._replace(images=batch.images.to(device), labels=batch.labels.to(device))
                 chunks.append(net(self.on_after_batch_transfer(moved, 0).images).float().cpu())
         net.train(training)
@@ -266,10 +267,9 @@ class SiameseData(pl.LightningDataModule):
             shape = (len(self.parts[part]), self.augment.draws if self.augment else 0)
             every = generator(self.seed, f"{part} views").random(shape, dtype=np.float32)
             draws = torch.from_numpy(np.array_split(every, ranks)[rank])
-        return self._loader(mine, draws)
+        return self.images_of(mine, self.config.eval_batch_size, draws)
 
-    def _loader(self, index: np.ndarray, views: Tensor | None = None) -> Loader:
-        size = self.config.eval_batch_size
+    def images_of(self, index: np.ndarray, size: int, views: Tensor | None = None) -> Loader:
         return self._with_pixels(ImageLoader(torch.from_numpy(index), self.source.labels, size, views))
 
     def _with_pixels(self, loader: Loader, ahead: int = AHEAD) -> Loader:

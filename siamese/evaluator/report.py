@@ -77,9 +77,16 @@ def results_table(summary: Mapping[str, Mapping[str, Any]], checkpoint: str, *, 
     return text.getvalue().rstrip()
 
 
-def tell(summary: Mapping[str, Mapping[str, Any]], run: RunDirectory, config: Config, notes: Sequence[str]) -> None:
-    """The last thing that a run says: what its best checkpoint is worth, and what to type next. The whole table and
-    ``notes`` go to train.log alone."""
+def tell(
+    summary: Mapping[str, Mapping[str, Any]],
+    run: RunDirectory,
+    config: Config,
+    notes: Sequence[str],
+    *,
+    further: bool = True,
+) -> None:
+    """The last thing that a run says: what its best checkpoint is worth, and what to type next; ``further``: to train
+    it further too. The whole table and ``notes`` go to train.log alone."""
     log.info("%s", results_table(summary, "best"), extra=FILE_ONLY)
     for note in notes:
         log.info("%s", note, extra=FILE_ONLY)
@@ -94,14 +101,15 @@ def tell(summary: Mapping[str, Mapping[str, Any]], run: RunDirectory, config: Co
     for name in dict.fromkeys((monitored.removeprefix("val/"), *headline)):
         log.info("  %-16s %10s %8s", name, *(_cell(summary.get(f"{prefix}/{name}")) for prefix in PARTS))
     evaluate, compare, train = (shown(command) for command in ("evaluate", "compare", "train"))
-    path, further, planned = near(run.path), resume_words(run.path, config), config.trainer.max_epochs
+    path, planned = near(run.path), config.trainer.max_epochs
     more: list[tuple[str, object]] = [("trainer.max_epochs", 2 * planned)] * (epochs == planned)
     if config.callbacks.patience is not None:  # which might end it again at once
         more.append(("callbacks.patience", "null"))
     log.info("pictures are in %s; next:", path / "figures")
     log.info("  %s %s --table  # every measure", evaluate, pasteable(path))
     log.info("  %s %s OTHER_RUN  # what differs", compare, pasteable(path))
-    log.info("  %s %s  # train further", train, pasteable(*further, *more))
+    if further:
+        log.info("  %s %s  # train further", train, pasteable(*resume_words(run.path, config), *more))
 
 
 def draw(

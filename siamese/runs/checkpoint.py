@@ -67,10 +67,12 @@ def _newest(folder: Path) -> Path | None:
 
 
 class Trained(NamedTuple):
-    """How far a run has come: its whole ``epochs``, and the epoch ``since`` which what it monitors has not improved."""
+    """How far a run has come: its ``epochs``, the epoch ``since`` which what it monitors has not improved, and the
+    limit by which it has ``ended``, such as trainer.max_steps=10, if it has."""
 
     epochs: int
     since: int | None
+    ended: str | None = None
 
 
 def resumable(run: Path) -> Trained | None:
@@ -89,7 +91,8 @@ def resumable(run: Path) -> Trained | None:
     try:
         state = checkpoint["callbacks"]["Checkpoints"]
         since = state["best"].get("since", best_epoch(checkpoint))
-        trained = Trained(trained_epochs(checkpoint)[0], None if since is None else int(since))
+        ended = checkpoint["callbacks"].get("Limits", {}).get("ended")
+        trained = Trained(trained_epochs(checkpoint)[0], None if since is None else int(since), ended)
         lacking += [f"callbacks.Checkpoints.{name}" for name in STATE if name not in state]
         carried_rows(path, checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -123,13 +126,16 @@ def carried_rows(path: Path, checkpoint: dict[str, Any]) -> list[dict[str, str]]
 
 
 def trained_epochs(checkpoint: dict[str, Any]) -> tuple[int, bool]:
-    """The whole epochs that a checkpoint was trained for, and whether it was saved at the end of the last of them.
+    """The epochs that a checkpoint was trained for, and whether it was saved at the end of the last of them. An epoch
+    that a limit has cut short counts: it was measured, and none follows.
 
     Raises:
         KeyError, TypeError: for a checkpoint that does not say.
     """
-    ended = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
-    return int(checkpoint["epoch"]) + bool(ended), bool(ended)
+    epoch = int(checkpoint["epoch"])
+    ended = bool(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"])
+    ended = ended or checkpoint["callbacks"]["Checkpoints"].get("validated") == epoch + 1
+    return epoch + ended, ended
 
 
 def best_epoch(checkpoint: dict[str, Any]) -> int | None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from siamese.config.schema import Config
@@ -29,10 +30,11 @@ from siamese.models import Whitening
 from siamese.models.embedding import EmbeddingNet, features_of
 from siamese.runs.directory import RunDirectory
 from siamese.training.accumulation import Accumulation, Exact, Memory, Naive
-from siamese.training.averaging import Averaging
-from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from siamese.training.averaging import make_averaging
+from siamese.training.checkpoints import AtomicCheckpointIO, Checkpoints, Least
 from siamese.training.gradient_study.meter import GradientMeter
 from siamese.training.groups import make_optimizer, rate_of_backbone
+from siamese.training.limits import Limits
 from siamese.training.module import SiameseModule
 from siamese.training.monitor import PREFIX, term_name
 from siamese.training.parts import EveryEpochs
@@ -63,7 +65,10 @@ def make_kind(config: Config) -> Kind:
 
 def split_data(config: Config, source: LabelledImages) -> SiameseData:
     """``source`` split and made into tuples as ``config`` says."""
-    return SiameseData(source, config.data, config.seed, make_kind(config), config.device.ranks)
+    data = SiameseData(source, config.data, config.seed, make_kind(config), config.device.ranks)
+    if config.trainer.overfit_batches is not None:
+        data.loader.epoch = lambda: 0  # the same tuples, in the same order, changed alike
+    return data
 
 
 def build_net(config: Config, mean: Sequence[float], std: Sequence[float]) -> EmbeddingNet:
@@ -148,17 +153,26 @@ def make_callbacks(config: Config, run: RunDirectory, stop: StopRequest) -> tupl
     recorder = Recorder(run, config.callbacks, meter)
     asked = config.callbacks
     checkpoints = Checkpoints(
-        run, stop, recorder.require_finite, asked.checkpoint_every, asked.checkpoint_every_steps, asked.patience
+        run,
+        stop,
+        recorder.require_finite,
+        asked.checkpoint_every,
+        asked.checkpoint_every_steps,
+        asked.patience,
+        Least(config.trainer.min_epochs or 0, config.trainer.min_steps or 0),
     )
     callbacks: list[pl.Callback] = [recorder, checkpoints]
     if asked.unfreeze is not None:
         callbacks = [Thawing(asked.unfreeze), *callbacks]
-    if asked.ema is not None:  # first: validation ends with the weights that are trained, and those are saved
-        callbacks = [Averaging(asked.ema), *callbacks]
+    averaging = make_averaging(config)
+    if averaging is not None:  # first: validation ends with the weights that are trained, and those are saved
+        callbacks = [averaging, *callbacks]
     if config.evaluation.every:
         callbacks = [EveryEpochs(config.evaluation), *callbacks]
     if meter is not None:
         callbacks = [meter, *callbacks]
+    if config.trainer.max_steps is not None or config.trainer.max_time is not None:  # before what saves
+        callbacks = [Limits(config.trainer.max_steps, config.trainer.max_time), *callbacks]
     return recorder, [*(make_callback(f"callbacks.extra.{k}", node) for k, node in asked.extra.items()), *callbacks]
 
 
@@ -193,9 +207,14 @@ def make_trainer(config: Config, directory: Path, callbacks: list[pl.Callback]) 
         accumulate_grad_batches=trainer.accumulate_grad_batches,
         gradient_clip_val=trainer.gradient_clip_val,
         gradient_clip_algorithm=trainer.gradient_clip_algorithm if trainer.gradient_clip_val else None,
-        limit_train_batches=trainer.limit_train_batches,
-        deterministic=trainer.deterministic,
+        limit_train_batches=trainer.overfit_batches or trainer.limit_train_batches,
+        check_val_every_n_epoch=trainer.check_val_every_n_epoch,
+        deterministic=trainer.deterministic,  # type: ignore[arg-type]
+        benchmark=trainer.benchmark,
         detect_anomaly=trainer.detect_anomaly,
+        inference_mode=trainer.inference_mode,
+        log_every_n_steps=trainer.log_every_n_steps,
+        profiler=make_profiler(trainer.profiler, directory) if callbacks else None,
         num_sanity_val_steps=-1,  # the whole validation, as epoch 0
         logger=False,
         callbacks=callbacks + progress,
@@ -219,6 +238,14 @@ def _strategy(config: Config) -> str | Strategy:
     if device.ranks == 1:
         return device.strategy
     return DDPStrategy(timeout=timedelta(seconds=device.timeout), find_unused_parameters=device.ranks > 2)
+
+
+def make_profiler(name: str | None, directory: Path) -> Profiler | None:
+    """Lightning's profiler of that ``name``, which writes below ``directory``; without one, none."""
+    if name is None:
+        return None
+    kind = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[name]
+    return kind(directory / "profile", name)
 
 
 def device_facts(trainer: pl.Trainer) -> dict[str, Any]:

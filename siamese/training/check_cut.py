@@ -7,7 +7,6 @@ import inspect
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamese.config.schema import Config
 from siamese.config.targets import targets
@@ -49,12 +48,7 @@ def _check_optimization(config: Config) -> None:
             f"micro-batches of a window pass once; with accumulation={mode} and trainer.accumulate_grad_batches="
             f"{window} expected an optimizer that evaluates a step once"
         )
-    planned = schedule(config, optimizer, steps=100)
-    if planned is not None and isinstance(planned["scheduler"], ReduceLROnPlateau):
-        raise ConfigError(
-            f"scheduler._target_={config.scheduler['_target_']}: it waits for a metric; expected a scheduler that "
-            "follows steps or epochs"
-        )
+    schedule(config, optimizer, steps=None)
 
 
 def _check_batches(config: Config, kind: Kind) -> None:

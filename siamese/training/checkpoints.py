@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -37,6 +37,13 @@ def better(best: dict[str, Any], value: float, epoch: int, direction: str | None
     return {"value": value, "epoch": epoch, "since": epoch if gained else best["since"]}
 
 
+class Least(NamedTuple):
+    """What a run trains for however long nothing improves."""
+
+    epochs: int = 0
+    steps: int = 0
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's own goes through TMPDIR, and a kill while it is copied from there corrupts."""
 
@@ -52,7 +59,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
     """best.ckpt by what the module monitors (of epochs that are as good the last), last.ckpt every epoch and every
     ``every_steps`` optimizer steps, and epoch-*.ckpt every ``every`` epochs. In each are the state of every random
     generator, the run's id and the rows of metrics.csv so far. Training stops once what is monitored has not improved
-    for ``patience`` epochs."""
+    for ``patience`` epochs, and it has trained for the ``least`` that it has to."""
 
     def __init__(
         self,
@@ -62,10 +69,12 @@ class Checkpoints(pl.callbacks.Checkpoint):
         every: int | None = None,
         every_steps: int | None = None,
         patience: int | None = None,
+        least: Least | None = None,
     ) -> None:
         super().__init__()
         self.run, self.stop, self.require_finite = run, stop, require_finite
         self.every, self.every_steps, self.patience = every, every_steps, patience
+        self.least = least or Least()
         self.best: dict[str, Any] = dict(NONE_YET)
         self.validated = 0  # epochs
         self.also: list[str] = []  # what else last.ckpt is called
@@ -113,8 +122,8 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         at_window_end = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if not at_window_end or batch_idx + 1 == trainer.num_training_batches:
-            return  # the end of an epoch is saved once it is validated
+        if not at_window_end or batch_idx + 1 == trainer.num_training_batches or trainer.should_stop:
+            return  # the end of an epoch, and of a run, is saved once it is validated
         due = self.every_steps is not None and trainer.global_step % self.every_steps == 0
         self._agree(trainer)
         if due or self.stop.signal is not None:
@@ -138,7 +147,9 @@ class Checkpoints(pl.callbacks.Checkpoint):
         """Let training end here if what is monitored has not improved for as long as patience lasts: on all devices,
         for one alone would be waited for."""
         since = self.best["since"]
-        if self.patience is None or since is None or self.validated == trainer.max_epochs:
+        if self.patience is None or since is None or self.validated == trainer.max_epochs or trainer.should_stop:
+            return
+        if self.validated < self.least.epochs or trainer.global_step < self.least.steps:
             return
         if not trainer.strategy.reduce_boolean_decision(self.validated - since >= self.patience, all=False):
             return

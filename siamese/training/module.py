@@ -24,6 +24,7 @@ from siamese.models.mirrored import embed
 from siamese.training.accumulation import Accumulation, Naive
 from siamese.training.groups import Groups, trained
 from siamese.training.learner import Learner, gather
+from siamese.training.schedule import Schedule
 
 
 class SiameseModule(pl.LightningModule):
@@ -92,6 +93,9 @@ class SiameseModule(pl.LightningModule):
         if self.trainer.state.fn != "fit":
             return
         self._measure_monitored()
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, Schedule):
+            (schedule.require if self.trainer.sanity_checking else schedule.measured)(self.measured)
         if not self.trainer.sanity_checking:
             self.log_dict({f"val/{name}": value for name, value in self.measured.items()}, logger=False)
 

@@ -54,6 +54,12 @@ def resumed_config(resume: str, words: Sequence[str], config_dirs: Sequence[Path
         if not isinstance(value, int) or value < epochs:
             raise ConfigError(f"{key}={value}: resume may raise it above {epochs}, not lower it")
         spanning = [k for k in SPANS if k in own.scheduler and own.scheduler[k] is None]
+        spanning += ["warmup"] * isinstance(own.scheduler.get("warmup"), float)
+        if isinstance(own.callbacks.swa, float):
+            raise ConfigError(
+                f"{key}={value}: callbacks.swa={own.callbacks.swa} is of the {epochs} epochs that the run began with; "
+                "a longer one is another run"
+            )
         if spanning:
             raise ConfigError(
                 f"{key}={value}: the learning rate follows scheduler.{spanning[0]} over the {epochs} "
@@ -87,6 +93,11 @@ def _require_more_patience(own: int | None, asked: object) -> None:
 def _require_work(run: Path, trained: Trained | None, epochs: int, config: Config) -> None:
     """Refuse to go on with a completed run that has nothing left to do under ``config``."""
     patience, monitored = config.callbacks.patience, config.callbacks.monitor or "what it monitors"
+    if trained is not None and trained.ended is not None:
+        raise ConfigError(
+            f"resume={run}: the run has ended at epoch {trained.epochs}, by {trained.ended}; "
+            "a longer one is another run"
+        )
     stopped = trained is not None and trained.epochs < epochs
     if patience is not None and trained and trained.since and trained.epochs - trained.since >= patience:
         raise ConfigError(

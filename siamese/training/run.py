@@ -29,6 +29,7 @@ from siamese.training.accumulation import statement
 from siamese.training.build import build, device_facts, make_callbacks, make_trainer, quieten, without_start
 from siamese.training.check import Command, checked
 from siamese.training.fitting import fit_batch
+from siamese.training.limits import Limits
 from siamese.training.logs import Logs
 from siamese.training.module import SiameseModule
 from siamese.training.parts import embedded_parts, evaluate_pairs
@@ -110,11 +111,19 @@ def _train(config: Config, run: RunDirectory, stop: StopRequest, logs: Logs, *, 
     with losses_told(trainer):
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     if not follows():
-        _conclude(config, run, module, data, recorder, logs)
+        ended = any(isinstance(callback, Limits) and callback.ended is not None for callback in callbacks)
+        _conclude(config, run, module, data, recorder, logs, ended=ended)
 
 
 def _conclude(
-    config: Config, run: RunDirectory, module: SiameseModule, data: SiameseData, recorder: Recorder, logs: Logs
+    config: Config,
+    run: RunDirectory,
+    module: SiameseModule,
+    data: SiameseData,
+    recorder: Recorder,
+    logs: Logs,
+    *,
+    ended: bool,
 ) -> None:
     """Measure the best checkpoint, write what it is worth, draw and log what there is to see, and say so."""
     run.status("running")
@@ -132,7 +141,7 @@ def _conclude(
     if config.figures.draw:
         draw(run.path, run, config.figures.format, logs.figure)
     logs.conclude(summary, Chosen(data.source.images, data.parts["test"]))
-    tell(summary, run, config, notes)
+    tell(summary, run, config, notes, further=not ended)
 
 
 def _training_entries(run: RunDirectory, objective: Objective) -> Entries:

@@ -18,7 +18,7 @@ from siamese.config.schema import Config
 from siamese.data import SiameseData
 from siamese.errors import ConfigError
 from siamese.memory import available_memory, is_out_of_memory
-from siamese.training.averaging import Averaging
+from siamese.training.averaging import make_averaging
 from siamese.training.build import build
 from siamese.training.precision import precision_of
 
@@ -79,7 +79,7 @@ def rehearse(config: Config, data: SiameseData) -> None:
         window = min(window, 2)  # one micro-batch leaves nothing to the next but the gradient
     module = build(config, data)
     module.make_schedule = lambda optimizer, steps: None
-    clip = config.trainer.gradient_clip_val
+    clip, averaging = config.trainer.gradient_clip_val, make_averaging(config)
     pl.Trainer(
         accelerator=config.device.accelerator,
         devices=1,
@@ -92,7 +92,7 @@ def rehearse(config: Config, data: SiameseData) -> None:
         limit_val_batches=0,
         num_sanity_val_steps=0,
         logger=False,
-        callbacks=[] if config.callbacks.ema is None else [Averaging(config.callbacks.ema)],
+        callbacks=[] if averaging is None else [averaging],
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_checkpointing=False,

@@ -46,6 +46,10 @@ EXPERIMENTS = {
     "trainer.max_epochs=3 callbacks.checkpoint_every_steps=2",
     "constant": "accumulation=memory accumulation.scope=persistent accumulation.size=60 optimizer=sgd "
     "trainer.max_epochs=4 callbacks.checkpoint_every_steps=1",
+    "plateau": "optimizer.lr=0.01 scheduler=plateau scheduler.patience=0 scheduler.threshold=0.5 scheduler.factor=0.5 "
+    "scheduler.warmup=4 scheduler.interval=step trainer.max_epochs=4 callbacks.checkpoint_every_steps=1 "
+    "callbacks.swa=2",
+    "steps": "optimizer.lr=0.01 scheduler=cosine trainer.max_steps=5 callbacks.checkpoint_every_steps=1",
     "patience": "optimizer.lr=0.01 trainer.max_epochs=9 callbacks.monitor=val/recall_at_10 callbacks.patience=2",
 }
 
@@ -243,7 +247,7 @@ def test_killed_everywhere_after_the_first_epoch(
     assert_survives(killer, "noisy", tmp_path / "run", reference("noisy"), places)
 
 
-@pytest.mark.parametrize("experiment", ["one_cycle", "step", "constant"])
+@pytest.mark.parametrize("experiment", ["one_cycle", "step", "constant", "plateau"])
 def test_killed_in_and_between_epochs(
     experiment: str, killer: Killer, reference: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -256,6 +260,19 @@ def test_killed_where_patience_ends(killer: Killer, reference: Callable[[str], P
     assert 3 <= last < 9
     places = [at("after an epoch"), at("after last.ckpt is renamed", last - 1), at("in the final validation")]
     assert_survives(killer, "patience", tmp_path / "run", reference("patience"), places)
+
+
+def test_killed_where_steps_end(killer: Killer, reference: Callable[[str], Path], tmp_path: Path) -> None:
+    assert [row["step"] for row in rows(reference("steps"))] == ["0", "3", "5"]
+    places = [
+        at("after a micro-batch", 6),
+        at("in a validation"),
+        at("before a training step", 5),
+        at("in a validation"),  # of the epoch that is cut short
+        at("after last.ckpt is renamed"),
+        at("in the final validation"),
+    ]
+    assert_survives(killer, "steps", tmp_path / "run", reference("steps"), places)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

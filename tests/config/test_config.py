@@ -156,6 +156,7 @@ DEFAULTS = {
     "device.channels_last": True,
     "trainer.deterministic": False,
     "trainer.detect_anomaly": False,
+    "trainer.inference_mode": True,
     "data.download": False,
     "evaluation.exclude_same_group": False,
     "evaluation.flip": False,
@@ -181,6 +182,7 @@ def test_a_configuration_begins_with_the_defaults_of_the_schema() -> None:
         "optimizer.backbone_lr": None,
         "optimizer.layer_decay": None,
         "scheduler.interval": "epoch",
+        "scheduler.warmup": None,
     }
 
 

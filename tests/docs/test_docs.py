@@ -41,6 +41,7 @@ SCRIPTS = (
     "compare",
     "tune",
     "losses",
+    "lr_find",
     "study",
     "models",
     "accumulation",
@@ -208,7 +209,7 @@ def test_commands_of_scripts_name_flags_and_keys_that_exist(command: Command, na
         study = ROOT / plain.pop(0)
         keys = yaml.safe_load(study.read_text())
         plain = [word for word in plain if word.partition("=")[0].partition(".")[0] not in keys]
-    if name in ("tune", "accumulation"):
+    if name in ("tune", "accumulation", "lr_find"):
         check(plain)
     if name == "losses":
         assert all((ROOT / "conf" / "loss" / f"{word}.yaml").exists() for word in plain)

@@ -1,0 +1,6 @@
+"""The command siamese-lr_find, from a checkout: python scripts/lr_find.py --help."""
+
+from siamese.commands.lr_find import main
+
+if __name__ == "__main__":
+    main()
