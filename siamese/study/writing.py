@@ -77,7 +77,9 @@ def comparisons_csv(decided: Sequence[Decided]) -> str:
 def as_markdown(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> str:
     """The table of verdicts, and a table a claim."""
     lines = ["| claim | answer | seeds |", "|---|---|---|"]
-    lines += [f"| [{one.claim.says}](#{one.claim.name}) | {one.answer} | {one.seeds} of {one.claim.seeds} |" for one in decided]
+    for one in decided:
+        seeds = f"{one.seeds} of {one.claim.seeds}"
+        lines.append(f"| [{one.claim.says}](#{one.claim.name}) | {one.answer} | {seeds} |")
     for one in decided:
         lines += ["", f"### {one.claim.name}", "", f"{one.claim.says} **{one.answer}.**", ""]
         lines += [
