@@ -162,6 +162,9 @@ def _config(path: Path) -> dict[str, Any]:
         for key in values.keys() & TYPES.keys():
             if values[key] is not None:  # whether a key may be null differs between versions
                 check_type(key, values[key], TYPES[key])
+        size = values.get("data.batch_size")
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool)):  # a run's is settled, never auto
+            raise ConfigError(f"data.batch_size={size}: expected a whole number")
     except ConfigError as error:
         raise RunError(f"config.resolved.yaml: {error}") from None
     return config
