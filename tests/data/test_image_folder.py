@@ -130,7 +130,7 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "no images",
         lambda root: touch(root, "a/1.txt", "b/2.md"),
-        "found none; there are 2 files that are no images (.txt",
+        "found none; beside it, 2 files that are no images (.txt",
     ),
     ("no train", lambda root: touch(root, "test/a/1.png", "val/a/1.png"), "found only test, val"),
     ("train alone", lambda root: touch(root, "Train/a/1.png"), "found only Train; use data.root={root}/Train"),

@@ -200,7 +200,7 @@ def test_the_space_of_the_article() -> None:
         ({}, ["n_trials=0"], "n_trials=0"),
         ({}, ["n_trials=many"], "n_trials"),
         ({}, ["seed=1"], "seed=1: the space of"),
-        ({}, ["data.batch_size=0"], "data.batch_size=0: expected at least 1"),
+        ({}, ["data.batch_size=0"], "data.batch_size=0: expected a whole number from 1"),
     ],
 )
 def test_a_study_that_is_refused(change: dict[str, Any], words: list[str], says: str, study: Path, cli: Cli) -> None:

@@ -207,7 +207,7 @@ def test_what_these_images_do_not_have_ends_before_training(
 
 def test_what_decides_the_weights_is_science_and_the_rest_of_callbacks_is_not() -> None:
     science = {name for name in KEYS if name.startswith("callbacks.") and is_scientific(name)}
-    assert science == {f"callbacks.{name}" for name in ("monitor", "patience", "ema", "swa", "extra")}
+    assert science == {f"callbacks.{name}" for name in ("monitor", "patience", "ema", "swa", "extra", "unfreeze")}
 
 
 def test_a_checkpoint_of_an_earlier_version_counts_from_its_best_epoch(tmp_path: Path) -> None:
