@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import socket
@@ -39,16 +40,26 @@ def join(trainer: pl.Trainer, timeout: float) -> None:
             f"seconds ({reason})"
         ) from None
     _get_default_store().set(f"process/{found.rank}", f"process {os.getpid()} on {socket.gethostname()}")
-    threading.Thread(target=_answer, args=(found.rank,), daemon=True).start()
+    over = threading.Event()
+    thread = threading.Thread(target=_answer, args=(found.rank, over), daemon=True)
+    thread.start()
+    atexit.register(_end, thread, over)
 
 
-def _answer(rank: int) -> None:
+def _answer(rank: int, over: threading.Event) -> None:
     """Say that this process is there once one asks: it may itself be waiting for others, and learn of nothing."""
     store = _get_default_store().clone()
     with contextlib.suppress(RuntimeError):  # the store ends with the process that has it
         while not store.check(["asked"]):
-            time.sleep(LOOK_EVERY)
+            if over.wait(LOOK_EVERY):
+                return
         store.set(f"left/{rank}", "1")
+
+
+def _end(thread: threading.Thread, over: threading.Event) -> None:
+    """End the thread before the interpreter does, which aborts where one is inside torch."""
+    over.set()
+    thread.join(GRACE)
 
 
 def wait(trainer: pl.Trainer) -> None:
