@@ -12,8 +12,6 @@ batches with their 95 % t intervals.
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import itertools
 import logging
 import math
@@ -28,6 +26,7 @@ from typing import Any
 
 from siamese.commands.arguments import Parser
 from siamese.commands.messages import errors_in_one_line
+from siamese.compare.tables import as_csv
 from siamese.config.words import understood
 from siamese.errors import ConfigError
 from siamese.palette import LINES
@@ -170,12 +169,8 @@ def write(rows: list[dict[str, Any]], words: Sequence[str], out: Path) -> None:
     """accumulation.csv and accumulation.png in ``out``, each whole or not at all."""
     from siamese.runs.files import atomic
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     with atomic(out / "accumulation.csv") as file:
-        file.write(text.getvalue().encode())
+        file.write(as_csv(rows).encode())
     shown = " ".join(word for word in words if not word.startswith(("data.root", "data.cache_dir")))
     drawn = figure(rows, shown)
     with atomic(out / "accumulation.png") as file:

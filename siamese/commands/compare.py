@@ -69,8 +69,8 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
     console = console or Console()
     try:
         asked = arguments(words)
-        if (asked.paths[0] / PLAN).exists():
-            _study(asked.paths, console, paper=asked.paper)
+        if any((path / PLAN).exists() for path in asked.paths):
+            _study(asked, console)
             return 0
         options = Options(
             tuple(asked.where),
@@ -116,10 +116,13 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
     return 0
 
 
-def _study(paths: Sequence[Path], console: Console, *, paper: bool) -> None:
-    if len(paths) > 1:
-        raise ConfigError(f"{paths[0]}: a study is compared by its own plan; expected no other folder")
-    study.show(read_plan(paths[0]), console, paper=paper)
+def _study(asked: argparse.Namespace, console: Console) -> None:
+    """Show the study that is asked for, which has a plan of its own for all that the other flags say."""
+    plain = vars(arguments([str(asked.paths[0])])) | {"paths": asked.paths[:1], "paper": asked.paper}
+    if other := [name for name, value in vars(asked).items() if value != plain[name]]:
+        what = "other folders" if other[0] == "paths" else f"--{other[0].replace('_', '-')}"
+        raise ConfigError(f"{what}: a study is compared by its own plan; expected the study alone, or with --paper")
+    study.show(read_plan(asked.paths[0]), console, paper=asked.paper)
 
 
 def _watch(look: Callable[[], Comparison], every: float, console: Console) -> Comparison:

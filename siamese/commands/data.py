@@ -10,8 +10,6 @@ would be split, and writes the same with examples of every class as one page.
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 import sys
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 
 from siamese.commands.arguments import Parser
 from siamese.commands.messages import errors_in_one_line
+from siamese.compare.tables import as_csv
 from siamese.config.targets import check_handed
 from siamese.config.validate import validate
 from siamese.config.words import understood
@@ -78,12 +77,8 @@ def _look(words: Sequence[str], bits: int | None, out: Path, command: str) -> No
     with atomic(out / "data.html") as file:
         file.write(render(survey, command, time.strftime("%Y-%m-%d %H:%M")).encode("utf-8", "replace"))
     if found := survey.duplicate_rows():
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
         with atomic(out / "duplicates.csv") as file:
-            file.write(text.getvalue().encode())
+            file.write(as_csv(found).encode())
     console.print(f"{near(out / 'data.html')}", soft_wrap=True)
 
 

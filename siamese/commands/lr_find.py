@@ -9,8 +9,6 @@ loss that becomes NaN or infinite ends it. Writes lr_find.csv and lr_find.png; n
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 import time
@@ -21,6 +19,7 @@ from typing import Any
 
 from siamese.commands.arguments import Parser
 from siamese.commands.messages import errors_in_one_line
+from siamese.compare.tables import as_csv
 from siamese.config.words import understood
 from siamese.errors import ConfigError, RunError
 from siamese.palette import GREY, LINES
@@ -42,8 +41,10 @@ def tried(words: Sequence[str], low: float, high: float, steps: int, out: Path) 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", [*words, "name=lr_find", "callbacks.progress_bar=false"])
         config = check(Command(composed, tuple(words)), out)
-    if config.device.devices > 1:
+    if config.device.ranks > 1:
         raise ConfigError(f"device.devices={config.device.devices}: expected 1, this trains on one device")
+    if config.data.batch_size == "auto":
+        raise ConfigError("data.batch_size=auto: a rate is that of some batch; expected a number")
     with Console(stderr=True).status(f"training for {steps} steps"):
         return rising(config, low, high, steps, out)
 
@@ -79,12 +80,8 @@ def write(rows: Sequence[dict[str, float]], best: int | None, words: Sequence[st
     """lr_find.csv and lr_find.png in ``out``, each whole or not at all."""
     from siamese.runs.files import atomic
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     with atomic(out / "lr_find.csv") as file:
-        file.write(text.getvalue().encode())
+        file.write(as_csv(rows).encode())
     shown = " ".join(word for word in words if not word.startswith(("data.root", "data.cache_dir")))
     drawn = figure(rows, best, shown)
     with atomic(out / "lr_find.png") as file:

@@ -79,4 +79,4 @@ def _collect(plan: Plan, folders: Sequence[Path], console: Console) -> None:
             more = f" and {len(names) - LISTED:,} more" * (len(names) > LISTED)
             text = safe("; ".join(names[:LISTED]) + more)
             console.print(f"[yellow]{title}[/yellow] ({len(names):,}): {text}", highlight=False, soft_wrap=True)
-    write_rows(plan, found.rows, plan.path.parent / ROWS)
+    write_rows(found.rows, plan.path.parent / ROWS)

@@ -64,7 +64,7 @@ NOT_PASSED = {
     "limit_val_batches": "nothing, for every measure is over the whole part; data.val_fraction=X holds fewer out",
     "logger": "logger=tensorboard|mlflow|wandb",
     "model_registry": "nothing, for a run writes nothing anywhere else",
-    "num_nodes": "device.devices=N, for one run is on one machine",
+    "num_nodes": "device.num_nodes=N, under torchrun or srun",
     "num_sanity_val_steps": "nothing, for epoch 0 is the whole validation before training",
     "plugins": "device.precision, for the others are how checkpoints are written whole",
     "precision": "device.precision=auto|32-true|bf16-mixed|16-mixed|64-true",

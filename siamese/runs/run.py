@@ -23,6 +23,7 @@ from siamese.runs.read import read_manifest, read_metrics, read_status, read_sum
 from siamese.runs.tables import NAMES_OF_CLASSES, PER_CLASS, read_per_class
 
 PREFIXES = {"validation": "val"}  # of the names in summary.json, where they are not the part's own
+SETTLED = {"data.batch_size": int}  # what a command may leave open, and a run does not
 STALE = 300  # seconds after which a heartbeat is no sign of life
 
 
@@ -161,10 +162,7 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         for key in values.keys() & TYPES.keys():
             if values[key] is not None:  # whether a key may be null differs between versions
-                check_type(key, values[key], TYPES[key])
-        size = values.get("data.batch_size")
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool)):  # a run's is settled, never auto
-            raise ConfigError(f"data.batch_size={size}: expected a whole number")
+                check_type(key, values[key], SETTLED.get(key, TYPES[key]))
     except ConfigError as error:
         raise RunError(f"config.resolved.yaml: {error}") from None
     return config

@@ -21,7 +21,7 @@ FARTHEST = 12.0  # margins that the axis reaches; what lies beyond is an arrow a
 
 def forest(decided: Decided) -> Figure | None:
     """Point and 95 % interval of each comparison of a claim; None where nothing was compared yet."""
-    says = f"{decided.claim.says} {decided.answer}."
+    says = f"{decided.claim.says} {decided.says}."
     return _drawn(f"claim_{decided.claim.name}", decided.claim.name, says, [decided])
 
 
@@ -55,7 +55,7 @@ def _drawn(slug: str, title: str, heading: str, decided: Sequence[Decided]) -> F
     y = float(top)
     for one, rows in blocks:
         if named:
-            d.text(8, y + 15, f"{one.claim.name}: {one.answer}", css="tick name", anchor="start", font_weight=600)
+            d.text(8, y + 15, f"{one.claim.name}: {one.says}", css="tick name", anchor="start", font_weight=600)
             y += HEAD
         for row in rows:
             _row(d, row, y + ROW / 2, x)

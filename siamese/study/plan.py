@@ -141,10 +141,10 @@ def read_plan(path: Path) -> Plan:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: could not be read as YAML ({' '.join(str(error).split())[:120]})") from None
     digest = hashlib.blake2b(text, digest_size=8).hexdigest()
-    return _Reader(path).plan(found, digest)
+    return Reader(path).plan(found, digest)
 
 
-class _Reader:
+class Reader:
     """Reads the parts of a plan, each complaint with its place in the file."""
 
     def __init__(self, path: Path) -> None:

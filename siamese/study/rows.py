@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from siamese.compare.tables import as_csv
+from siamese.config.schema import is_scientific
 from siamese.errors import RunError
+from siamese.runs.bounds import read_json
 from siamese.runs.files import atomic
 from siamese.runs.run import Run
 from siamese.study.plan import Plan
@@ -47,7 +49,7 @@ def collect(plan: Plan, runs: Iterable[Run]) -> Collected:
     """The rows of the runs that ``plan`` asks for, of those whose directories are complete.
 
     Raises:
-        RunError: for two runs of one arm and seed.
+        RunError: for two runs of one arm and seed, and for runs of one arm that were asked for otherwise.
     """
     asked, found, outside = plan.asked(), dict[tuple[str, int], Row](), []
     for run in runs:
@@ -58,21 +60,23 @@ def collect(plan: Plan, runs: Iterable[Run]) -> Collected:
         elif place in found:
             raise RunError(f"{run.path}: a second run of {arm} with seed {seed}; name the folder of one sweep")
         else:
-            found[place] = _row(plan, run)
+            found[place] = _row(run)
+    first: dict[str, Row] = {}
+    for row in found.values():
+        alike = first.setdefault(row.facts["arm"], row)
+        if row.facts["overrides"] != alike.facts["overrides"]:
+            raise RunError(
+                f"{row.facts['arm']}: seed {row.facts['seed']} was run with {row.facts['overrides']}, and seed "
+                f"{alike.facts['seed']} with {alike.facts['overrides']}; the runs of an arm differ by their seed alone"
+            )
     return Collected([found[place] for place in asked if place in found], [p for p in asked if p not in found], outside)
 
 
-def write_rows(plan: Plan, rows: Sequence[Row], path: Path) -> None:
+def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write runs.csv, replaced whole; numbers are written so that they are read back to the last bit."""
     names = sorted({name for row in rows for name in row.measures})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*FACTS, *names])
-    for row in rows:
-        values = [repr(row.measures[name]) if name in row.measures else "" for name in names]
-        writer.writerow([*(row.facts[fact] for fact in FACTS), *values])
     with atomic(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(as_csv({**row.facts, **{name: row.measures.get(name) for name in names}} for row in rows).encode())
 
 
 def read_rows(plan: Plan) -> list[Row]:
@@ -115,12 +119,11 @@ def _read(line: Mapping[str, str | None], at: str) -> Row:
     return Row({fact: str(text) for fact, text in facts.items()}, measures)
 
 
-def _row(plan: Plan, run: Run) -> Row:
+def _row(run: Run) -> Row:
     def node(name: str) -> Mapping[str, Any]:
         found = run.manifest.get(name)
         return found if isinstance(found, Mapping) else {}
 
-    arm = str(run.config["study.arm"])
     git, device = node("git"), node("device")
     measures = {name: value for name in run.summary if (value := run.metric(name)) is not None}
     for name in MEANS:
@@ -128,9 +131,9 @@ def _row(plan: Plan, run: Run) -> Row:
             measures[name] = statistics.fmean(column)
     return Row(
         {
-            "arm": arm,
+            "arm": str(run.config["study.arm"]),
             "seed": str(run.config["seed"]),
-            "overrides": " ".join([*plan.words, *plan.arms[arm]]),
+            "overrides": " ".join(_overrides(run)),
             "plan": str(run.config.get("study.digest") or ""),
             "data": str(node("data").get("fingerprint") or ""),
             "split": str(node("split").get("fingerprint") or ""),
@@ -141,3 +144,22 @@ def _row(plan: Plan, run: Run) -> Row:
         },
         measures,
     )
+
+
+def _overrides(run: Run) -> list[str]:
+    """What was asked of ``run`` beside its seed, as far as it is science: as its sweep has it, not as the plan may have
+    it since.
+
+    Raises:
+        RunError: where no sweep says.
+    """
+    path = run.path.parent / "sweep.json"
+    jobs = read_json(path).get("jobs")
+    words = jobs.get(run.name) if isinstance(jobs, dict) else None
+    if not isinstance(words, list):
+        raise RunError(
+            f"{path}: does not say how {run.name} was asked for; expected the runs where their sweep left them"
+        )
+    return [
+        word for word in map(str, words) if is_scientific(word.lstrip("~+").partition("=")[0]) and word[:5] != "seed="
+    ]

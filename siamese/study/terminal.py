@@ -26,7 +26,7 @@ def show(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], console: C
     for one in decided:
         tone = TONES[one.answer]
         name, seeds = safe(one.claim.name), f"{one.seeds} of {one.claim.seeds} seeds"
-        console.print(f"\n[{tone}]{one.answer:5}[/{tone}]  [bold]{name}[/bold]  {seeds}", highlight=False)
+        console.print(f"\n[{tone}]{one.says}[/{tone}]  [bold]{name}[/bold]  {seeds}", highlight=False)
         for line in textwrap.wrap(one.claim.says, console.width - 7):
             console.print(f"       {safe(line)}", highlight=False, soft_wrap=True)
         for c in one.comparisons:

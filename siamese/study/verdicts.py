@@ -58,6 +58,13 @@ class Decided:
         return Answer.HOLDS if answers and set(answers) == {Answer.HOLDS} else Answer.OPEN
 
     @property
+    def says(self) -> str:
+        """The answer, and whether it may still change: who stops where an answer pleases is wrong more often than the
+        level says."""
+        early = self.answer is not Answer.OPEN and self.seeds < self.claim.seeds
+        return f"{self.answer} so far" if early else str(self.answer)
+
+    @property
     def seeds(self) -> int:
         """The fewest seeds of any comparison."""
         return min((c.found.n for c in self.comparisons), default=0)
@@ -76,14 +83,12 @@ def decide(plan: Plan, rows: Sequence[Row]) -> list[Decided]:
     verdicts = {id(before): after for own in families.values() for before, after in zip(own, settled(own), strict=True)}
     out = []
     for claim in plan.claims:
-        found = [verdicts[id(d)] for d in raw[claim.name]]
-        noise = {m: noise_floor(plan, table, m) for m in claim.metrics}
-        out.append(
-            Decided(
-                claim,
-                [Compared(e := claim.metrics[d.metric.name], d, _answer(e, d), noise[d.metric.name]) for d in found],
-            )
-        )
+        noise = {metric: noise_floor(plan, table, metric) for metric in claim.metrics}
+        found = []
+        for d in (verdicts[id(before)] for before in raw[claim.name]):
+            expected = claim.metrics[d.metric.name]
+            found.append(Compared(expected, d, _answer(expected, d), noise[d.metric.name]))
+        out.append(Decided(claim, found))
     return out
 
 

@@ -3,15 +3,15 @@ and plan.yaml alone, so that whoever has these two can make the others again."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from siamese.compare.standalone import standalone
+from siamese.compare.tables import as_csv
 from siamese.compare.theme import page_css
 from siamese.compare.wording import difference_text, margin_text, number, p_value
 from siamese.errors import ConfigError
@@ -22,11 +22,6 @@ from siamese.study.rows import Row
 from siamese.study.verdicts import Answer, Compared, Decided
 
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"  # of the tables in a page
-TESTS = (
-    "claim", "arm", "baseline", "metric", "expected", "n", "scale", "margin", "mean", "low", "high", "p_t",
-    "p_sign_flip", "p_tost", "p_holm", "p_tost_holm", "family", "comparisons", "verdict", "decided_by", "seeds_needed",
-    "noise", "answer",
-)  # fmt: skip
 
 
 def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper: bool = False) -> list[str]:
@@ -57,21 +52,37 @@ def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper:
 
 def comparisons_csv(decided: Sequence[Decided]) -> str:
     """Every comparison, a line each, numbers to the last bit."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(TESTS)
-    for one in decided:
-        for c in one.comparisons:
-            d = c.found
-            low, high = d.interval or (None, None)
-            margin = d.metric.margin
-            values = [
-                one.claim.name, d.group.label, d.baseline.label, d.metric.name, c.expected, d.n, d.scale,
-                margin.size if margin else None, d.mean, low, high, d.p_t, d.p_sign_flip, d.p_tost, d.p_holm,
-                d.p_tost_holm, one.claim.family, d.family, d.verdict, d.decided_by, d.seeds_needed, c.noise, c.answer,
-            ]  # fmt: skip
-            writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else str(v) for v in values])
-    return text.getvalue()
+    return as_csv(_comparison(one, c) for one in decided for c in one.comparisons)
+
+
+def _comparison(one: Decided, c: Compared) -> dict[str, Any]:
+    d, margin = c.found, c.found.metric.margin
+    low, high = d.interval or (None, None)
+    return {
+        "claim": one.claim.name,
+        "arm": d.group.label,
+        "baseline": d.baseline.label,
+        "metric": d.metric.name,
+        "expected": c.expected,
+        "n": d.n,
+        "scale": d.scale,
+        "margin": margin.size if margin else None,
+        "mean": d.mean,
+        "low": low,
+        "high": high,
+        "p_t": d.p_t,
+        "p_sign_flip": d.p_sign_flip,
+        "p_tost": d.p_tost,
+        "p_holm": d.p_holm,
+        "p_tost_holm": d.p_tost_holm,
+        "family": one.claim.family,
+        "comparisons": d.family,
+        "verdict": d.verdict,
+        "decided_by": d.decided_by,
+        "seeds_needed": d.seeds_needed,
+        "noise": c.noise,
+        "answer": c.answer,
+    }
 
 
 def as_markdown(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> str:
@@ -79,9 +90,9 @@ def as_markdown(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> 
     lines = ["| claim | answer | seeds |", "|---|---|---|"]
     for one in decided:
         seeds = f"{one.seeds} of {one.claim.seeds}"
-        lines.append(f"| [{one.claim.says}](#{one.claim.name}) | {one.answer} | {seeds} |")
+        lines.append(f"| [{one.claim.says}](#{one.claim.name}) | {one.says} | {seeds} |")
     for one in decided:
-        lines += ["", f"### {one.claim.name}", "", f"{one.claim.says} **{one.answer}.**", ""]
+        lines += ["", f"### {one.claim.name}", "", f"{one.claim.says} **{one.says}.**", ""]
         lines += [
             "| arm | against | measure | expected | difference, 95 % interval | margin | p | noise | verdict |",
             "|---|---|---|---|---|---|---|---|---|",
@@ -123,9 +134,7 @@ def noise_text(c: Compared) -> str:
 
 def notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """What a reader has to know of the rows: how many of those planned there are, and under which plan they ran."""
-    asked = len(plan.asked())
-    seconds = sum(float(row.facts["seconds"]) for row in rows)
-    out = [f"{len(rows)} of {asked} planned runs, {seconds / 3600:.1f} hours of training and validation."]
+    out = [f"{len(rows)} of {len(plan.asked())} planned runs."]
     if plans := sorted({row.facts["plan"] for row in rows} - {plan.digest}):
         earlier = sum(row.facts["plan"] != plan.digest for row in rows)
         out.append(f"The plan changed after runs had begun: {earlier} of them are of {', '.join(plans)}.")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from siamese.errors import RunError
+from siamese.sweep.warm import ALONE
 
 CODE = "import sys; sys.path[0] = {path!r}; from siamese.sweep.warm import serve; serve({descriptor})"
 POLL = 0.05
@@ -24,13 +25,19 @@ class Forked:
     """One job: ``pid``, and ``returncode`` once it has ended, negative of the signal that ended it."""
 
     def __init__(self, answers: socket.socket, pid: int) -> None:
-        self.pid, self.returncode = pid, None if pid else -signal.SIGKILL
+        self.pid: int = pid
+        self.returncode: int | None = None
         self._answers = answers
+        self._alone = False  # the process that it was forked from has ended
 
     def poll(self) -> int | None:
-        """The exit status, None while it runs."""
-        if self.returncode is None and select.select([self._answers], [], [], 0)[0]:
-            self.returncode = _number(self._answers, lost=-signal.SIGKILL)
+        """The exit status, None while it runs. Of one that has lost the process it was forked from, and saves and stops
+        for that, nobody knows it: it is as if it was killed, and its directory says what it came to."""
+        if self.returncode is None and not self._alone and select.select([self._answers], [], [], 0)[0]:
+            self.returncode = _number(self._answers)
+            self._alone = self.returncode is None
+        if self._alone and not _is_there(self.pid):
+            self.returncode = -signal.SIGKILL
         return self.returncode
 
     def wait(self, timeout: float) -> int:
@@ -58,11 +65,15 @@ class Warmed:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 cwd=cwd,
-                env=self.environment,
+                env=self.environment | ALONE,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[other.fileno()],
                 start_new_session=True,  # a Ctrl-C is passed on to the job, not felt here
             )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def alive(self) -> bool:
@@ -75,11 +86,12 @@ class Warmed:
             RunError: when the process is gone.
         """
         try:
-            socket.send_fds(self._socket, [json.dumps({"argv": list(argv), "cwd": cwd}).encode()], [output.fileno()])
-            pid = _number(self._socket, lost=0)
+            order = {"argv": list(argv), "cwd": cwd, "environment": self.environment}
+            socket.send_fds(self._socket, [json.dumps(order).encode()], [output.fileno()])
+            pid = _number(self._socket)
         except OSError:
-            pid = 0
-        if not pid:
+            pid = None
+        if pid is None:
             raise RunError(
                 "sweep.isolate=fork: the process that jobs are forked from has ended "
                 f"(exit status {self._process.wait(POLL * 100)}); sweep.isolate=true starts each job anew"
@@ -110,8 +122,8 @@ def fork(command: Sequence[str], cwd: str, environment: Mapping[str, str], outpu
     return _warmed[0].start(command[1:], cwd, output)
 
 
-def _number(answers: socket.socket, lost: int) -> int:
-    """The number on the next line; ``lost`` where the other side is gone."""
+def _number(answers: socket.socket) -> int | None:
+    """The number on the next line; None where the other side is gone."""
     line = b""
     while not line.endswith(b"\n"):
         try:
@@ -119,6 +131,15 @@ def _number(answers: socket.socket, lost: int) -> int:
         except OSError:
             one = b""
         if not one:
-            return lost
+            return None
         line += one
     return int(line)
+
+
+def _is_there(process: int) -> bool:
+    """Whether ``process`` runs; one that has ended may still be listed, where nobody has asked how."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"

@@ -29,7 +29,7 @@ from siamese.runs.locks import holder, release
 from siamese.runs.read import holds_a_run, read_manifest, status_if_readable
 from siamese.runs.state import state
 from siamese.sweep.forked import Forked, fork
-from siamese.sweep.warm import tied_to
+from siamese.sweep.warm import find_prctl, tied_to
 
 PATIENCE = 20.0  # seconds for a job that was asked to stop, or whose last process has not ended
 IMPATIENCE = 2.0  # the same, once it is asked again
@@ -211,6 +211,7 @@ def cores() -> int:
 def _tied_to(parent: int) -> Callable[[], None]:
     """What a job's process does before it becomes train.py: listen to signals again (the sweep's
     block Ctrl-C), and, where the system can, be asked to stop when its parent dies."""
+    find_prctl()  # here: between fork and exec a thread that is not there any more may hold the loader's lock
 
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

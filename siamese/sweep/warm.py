@@ -1,5 +1,6 @@
-"""A process that has imported all that a job imports, and done nothing else: jobs are forked from it, each in half a
-second where a process of its own takes six. It has no thread and no CUDA, so that a fork of it is as good as new."""
+"""A process that has imported all that a job imports, and done nothing else: jobs are forked from it, and begin without
+the seconds that importing takes. It has no thread of its own (the allocator's survives a fork) and no CUDA, so that a
+fork of it is as good as new."""
 
 from __future__ import annotations
 
@@ -29,12 +30,15 @@ IMPORTED = (  # of what a job imports, what takes long
     "hydra.core.plugins",
 )
 LONGEST = 2**20  # bytes of an order
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")  # of linear algebra, the first that is there
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # what keeps the imports from starting threads
 PR_SET_PDEATHSIG = 1
 
 
 def serve(descriptor: int) -> NoReturn:
-    """Fork a job for each order that comes over the socket ``descriptor``: a line of JSON with ``argv`` and ``cwd``,
-    and beside it the file that the job writes to. Answered are its process and, when it has ended, its status."""
+    """Fork a job for each order that comes over the socket ``descriptor``: JSON with its ``argv``, ``cwd`` and
+    ``environment``, and beside it the file that the job writes to. Answered are its process and, when it has ended, its
+    status."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the sweep blocks those that it passes on
     tied_to(os.getppid(), signal.SIGTERM)
     for module in IMPORTED:
@@ -82,11 +86,27 @@ def _become(order: dict[str, Any], output: int, server: int) -> NoReturn:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
+    os.environ.clear()
+    os.environ.update(order["environment"])
     os.chdir(order["cwd"])
     sys.argv = order["argv"]
+    _use_threads()
+    leave_as(sys.argv[0])
+
+
+def _use_threads() -> None:
+    """Give linear algebra the threads that it would have begun with."""
+    from threadpoolctl import threadpool_limits
+
+    asked = next((n for name in THREADS if (n := os.environ.get(name))), None)
+    threadpool_limits(int(asked) if asked else os.cpu_count(), user_api="blas")
+
+
+def leave_as(script: str) -> NoReturn:
+    """Run ``script`` as ``python SCRIPT`` would, and end this process with its status."""
     status: object = 0
     try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        runpy.run_path(script, run_name="__main__")
     except SystemExit as asked:
         status = asked.code or 0
     except BaseException:

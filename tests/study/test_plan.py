@@ -13,7 +13,7 @@ from support.plans import claim, content, written
 from support.processes import ROOT
 
 from siamese.errors import ConfigError
-from siamese.study.plan import Plan, _Reader, read_plan
+from siamese.study.plan import Plan, Reader, read_plan
 
 
 def test_whole_pairs_come_first(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_whole_pairs_come_first(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc"), st.integers(1, 9)), min_size=1, max_size=5))
 def test_every_comparison_has_the_seeds_it_asks_for(claims: list[tuple[str, str, int]]) -> None:
     named = {f"c{i}": claim(one, [other], seeds) for i, (one, other, seeds) in enumerate(claims)}
-    plan = _Reader(Path("plan.yaml")).plan(content(claims=named), "digest")
+    plan = Reader(Path("plan.yaml")).plan(content(claims=named), "digest")
     asked = plan.asked()
     assert len(asked) == len(set(asked))
     for one, other, seeds in claims:

@@ -98,6 +98,18 @@ def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> 
     assert f"test/auc is farthest, {float(value)!r} for 0.125" in other
     assert "1 of 2 runs are bit for bit" in other
 
+    for row in rows.values():  # as the sweep was asked for it, and nothing of this machine
+        assert row["overrides"].split() == [
+            *(w for w in WORDS if w != "figures.draw=false" and w.partition("=")[0] not in str(ARMS[row["arm"]])),
+            *ARMS[row["arm"]],
+        ]
+    sweep(train_cli, study, tmp_path / "otherwise", "study.claims=[longer]")
+    told = tmp_path / "otherwise" / "sweep.json"
+    told.write_text(told.read_text().replace('"loss=triplet"', '"loss=supcon"', 1))
+    done = cli("scripts/study.py", study, "--collect", tmp_path / "otherwise", check=False)
+    assert "the runs of an arm differ by their seed alone" in done.stderr
+    assert done.returncode == 1
+
     with (study / "plan.yaml").open("a") as file:
         file.write("# another thought\n")
     assert "The plan changed after runs had begun: 8 of them" in " ".join(cli("scripts/study.py", study).stdout.split())
@@ -133,6 +145,10 @@ def test_a_study_is_compared_alone_and_collected_or_repeated(cli: Cli, tmp_path:
     (tmp_path / "empty").mkdir()
     for argv, says in {
         ("scripts/compare.py", study, tmp_path / "empty"): "a study is compared by its own plan",
+        ("scripts/compare.py", tmp_path / "empty", study): "a study is compared by its own plan",
+        ("scripts/compare.py", study, "--where", "seed=1"): "--where: a study is compared by its own plan",
+        ("scripts/compare.py", study, "--out", tmp_path / "o"): "--out: a study is compared by its own plan",
+        ("scripts/compare.py", study, "--strict"): "--strict: a study is compared by its own plan",
         ("scripts/compare.py", study): "runs.csv: there is none yet",
         ("scripts/study.py", study, "--collect", tmp_path / "empty"): "no complete run of",
         ("scripts/study.py", study, "--collect", "a", "--repeat", "b"): "expected one of them",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.plans import claim, content, written
 
 from siamese.errors import RunError
-from siamese.study.plan import Plan, _Reader, read_plan
+from siamese.study.plan import Plan, Reader, read_plan
 from siamese.study.rows import FACTS, Row, read_rows, write_rows
 from siamese.study.verdicts import Answer, Decided, decide
 
@@ -32,7 +32,7 @@ def rows_of(values: Values, first: int = 7) -> list[Row]:
 
 
 def decided(values: Values, **more: Any) -> dict[str, Decided]:
-    plan: Plan = _Reader(Path("plan.yaml")).plan(content(**more), "x")
+    plan: Plan = Reader(Path("plan.yaml")).plan(content(**more), "x")
     return {one.claim.name: one for one in decide(plan, rows_of(values))}
 
 
@@ -74,6 +74,12 @@ def test_a_claim_fails_by_one_comparison_and_holds_by_all_of_them() -> None:
     assert [found[name].answer for name in claims] == [Answer.FAILS, Answer.HOLDS, Answer.OPEN]
     del values["c"]
     assert decided(values, claims=claims)["both"].answer is Answer.OPEN
+
+
+def test_an_answer_before_all_seeds_are_there_is_one_so_far() -> None:
+    values = {"a": {"test/auc": noisy(0.7)}, "b": {"test/auc": noisy(0.8, seed=1)}, "c": {"test/auc": noisy(0.7, 0.1)}}
+    claims = {"whole": claim("a", ["b"], 8), "early": claim("a", ["b"], 9), "open": claim("a", ["c"], 9)}
+    assert [one.says for one in decided(values, claims=claims).values()] == ["HOLDS", "HOLDS so far", "OPEN"]
 
 
 def test_p_is_adjusted_over_the_family_whichever_claims_it_is_spread_over() -> None:
@@ -145,7 +151,7 @@ def test_rows_are_read_back_to_the_last_bit(values: list[float]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         plan = read_plan(written(Path(folder)))
         rows = rows_of({"a": {"test/auc": values[:4], "m": values[4:6]}, "b": {"test/auc": values[4:]}})
-        write_rows(plan, rows, Path(folder) / "runs.csv")
+        write_rows(rows, Path(folder) / "runs.csv")
         assert sorted(read_rows(plan), key=lambda r: r.place) == rows
 
 
@@ -163,7 +169,7 @@ def test_what_is_wrong_with_rows_is_one_line(change: Any, says: str, tmp_path: P
     plan = read_plan(written(tmp_path))
     with pytest.raises(RunError, match="there is none yet"):
         read_rows(plan)
-    write_rows(plan, rows_of({arm: {"test/auc": [0.5, 0.25, 0.5, 0.5]} for arm in "ab"}), tmp_path / "runs.csv")
+    write_rows(rows_of({arm: {"test/auc": [0.5, 0.25, 0.5, 0.5]} for arm in "ab"}), tmp_path / "runs.csv")
     (tmp_path / "runs.csv").write_text(change((tmp_path / "runs.csv").read_text()))
     with pytest.raises(RunError, match=says):
         read_rows(plan)

@@ -10,17 +10,14 @@ where it is, :mod:`killer` says.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import importlib
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -102,21 +99,7 @@ def _become(order: dict[str, Any]) -> None:
         importlib.import_module("support.killer").die_at(
             order["place"], order["nth"], order.get("signal", signal.SIGKILL)
         )
-    status: object = 0
-    try:
-        runpy.run_path(script, run_name="__main__")
-    except SystemExit as asked:
-        status = asked.code or 0
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    if not isinstance(status, int):
-        print(status, file=sys.stderr)
-        status = 1
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # taking down all that was imported would take longer than most commands
+    importlib.import_module("siamese.sweep.warm").leave_as(script)
 
 
 def _ended(child: int, order: dict[str, Any]) -> int:
