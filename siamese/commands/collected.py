@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from siamese.decoding.names import counted, one_line, visible
+from siamese.decoding.names import counted, few, one_line, visible
 from siamese.decoding.present import check_files
 from siamese.errors import ConfigError, RunError
 
@@ -74,6 +75,8 @@ def collected(given: Sequence[Path]) -> Collected:
             raise ConfigError(f"expected one folder, or image files; found a folder among {len(given):,} names")
         return _in_folder(given[0])
     check_files(given)
+    if twice := [path for path, times in Counter(given).items() if times > 1]:
+        raise ConfigError(f"{few(twice)}: named more than once; expected each image once")
     nobody = np.full(len(given), -1)
     return Collected(list(given), np.array(visible([*map(str, given)])), nobody, [], np.full(len(given), ""))
 

@@ -1,7 +1,9 @@
-"""Search for a good configuration: python scripts/tune.py conf/search/study.yaml [n_trials=100] [KEY=VALUE ...].
+"""Search for a good configuration.
 
-Words that name a key of the study file change it; the others are overrides of every trial. The same
-command goes on with a study that was stopped or killed.
+    python scripts/tune.py conf/search/study.yaml [n_trials=100] [KEY=VALUE ...]
+
+Words that name a key of the study file change it; the others are overrides of
+every trial. The same command goes on with a study that was stopped or killed.
 """
 
 from __future__ import annotations

@@ -105,4 +105,5 @@ HANDED_TO_SOURCE = (
 )
 
 
-OF_FILES = ("labels", "fit", "background", "damaged")  # of them, those that a source without files has no use for
+# Of them, those that a source without files has no use for.
+OF_FILES = ("root", "labels", "fit", "background", "damaged")

@@ -427,6 +427,7 @@ def test_the_test_part_of_a_table_is_measured(cli: Cli, run: Path, tmp_path: Pat
             2,
             "data.labels=no.csv: no such file, neither from the working directory nor below .",
         ),
+        (as_it_is, ["--root", "."], 2, "data.root=.: digits has no use for it; expected null"),
         (as_it_is, ["--labels", "x.csv"], 2, "data.labels=x.csv: digits has no use for it; expected null"),
         (as_it_is, ["--data", "image_foldr"], 2, "data=image_foldr: no such option"),
         (as_it_is, ["--data", "image_folder", "--root", "/no/such"], 2, "data.root=/no/such: no such folder"),

@@ -139,6 +139,7 @@ def test_damaged_files_are_said_to_be_left_out_and_counted_nowhere_else(cli: Cli
         (["data=image_folder", "data.root=/no/such/folder"], "data.root=/no/such/folder: no such folder"),
         (["data=label_file", "data.root=."], "data.labels: label_file needs it (write data.labels=VALUE)"),
         (["data=cub200"], "data.root: cub200 needs it (write data.root=VALUE)"),
+        (["data=digits", "data.root=."], "data.root=.: digits has no use for it; expected null"),
         (["data=digits", "data.fit=pad"], "data.fit=pad: digits has no use for it; expected crop"),
         (["data=image_foldr"], "did you mean 'image_folder'"),
         (["data.imagesize=3"], "did you mean 'data.image_size'"),

