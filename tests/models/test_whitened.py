@@ -98,6 +98,28 @@ def test_images_smaller_than_a_filter_and_widths_that_are_none_are_refused() -> 
     for widths in ([], [4, 0]):
         with pytest.raises(ConfigError, match=r"^model\.widths="):
             conv_whitened(MEAN, STD, 5, widths=widths)
+    for given, says in (
+        (
+            {"widths": [16, 24], "norm": "group"},
+            r"model\.widths=\[16, 24\]: with model\.norm=group expected multiples of 16",
+        ),
+        (
+            {"widths": [16], "norm": "groups"},
+            r"model\.norm=groups: expected one of batch, group; did you mean 'group'\?$",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            conv_whitened(MEAN, STD, 5, **given)
+
+
+def test_with_groups_no_image_sees_the_others_of_its_batch() -> None:
+    images = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for norm, alike in (("group", True), ("batch", False)):
+        torch.manual_seed(0)
+        net = conv_whitened(MEAN, STD, 5, widths=[16, 32], norm=norm).train().double()
+        whole = net(images)
+        cut = torch.cat([net(images[:2]), net(images[2:])])
+        assert torch.allclose(whole, cut, rtol=1e-9, atol=1e-12) == alike
 
 
 def test_a_checkpoint_has_the_filters_of_training_images_and_goes_on_bit_for_bit(
