@@ -81,7 +81,7 @@ class ProgressLines(pl.Callback):
             trainer.max_epochs,
             batch_idx + 1,
             batches,
-            float(outputs["terms"]["loss"]),
+            outputs["terms"]["loss"].item(),
             self._images / seconds,
             span(left),
         )
