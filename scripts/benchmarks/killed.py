@@ -62,8 +62,8 @@ def told(isolate: str, jobs: int, outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def sweep_with_kills(isolate: str, jobs: int, doomed: Sequence[int], words: Sequence[str] = WORDS) -> Outcome:
-    """Run a sweep of the seeds below ``jobs`` under ``sweep.isolate=``, and kill each of ``doomed`` (SIGKILL) in its
-    first epoch.
+    """Run a sweep of the seeds below ``jobs`` under ``sweep.isolate=``, and kill each of ``doomed`` (SIGKILL) when it
+    has begun to train.
 
     Raises:
         RuntimeError: when the sweep ends otherwise than it has to.

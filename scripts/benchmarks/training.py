@@ -113,11 +113,11 @@ def step(loop: Ours | Notebook, batch: Any) -> None:
     loop.optimizer.step()
 
 
-def seconds_a_step(loop: Ours | Notebook) -> float:
+def seconds_a_step(loop: Ours | Notebook, steps: int = STEPS_A_TURN) -> float:
     """Seconds of one step, its data included: the mean of a turn."""
     began = now(loop.device)
-    train(loop, STEPS_A_TURN)
-    return (now(loop.device) - began) / STEPS_A_TURN
+    train(loop, steps)
+    return (now(loop.device) - began) / steps
 
 
 @cache
@@ -162,7 +162,7 @@ def against_notebook(device: str, target: float, setup: Setup) -> list[dict[str,
     what = f"a step of {setup.batch} triplets"
     found = [result(f"speed of {what}, of the notebook's", "×", ratios, "≥", target, **samples)]
     if "product" in samples:
-        flop = flop_of(lambda: ours.loss(next(ours.batches)))
+        flop = flop_of(partial(ours.loss, next(ours.batches)))
         found.append(share_reached(what, "cpu", flop, samples["ours"], samples["product"]))
     return found
 
