@@ -61,17 +61,19 @@ def told(isolate: str, jobs: int, outcome: Outcome) -> list[dict[str, Any]]:
     ]
 
 
-def sweep_with_kills(isolate: str, jobs: int, doomed: Sequence[int], words: Sequence[str] = WORDS) -> Outcome:
+def sweep_with_kills(
+    isolate: str, jobs: int, doomed: Sequence[int], words: Sequence[str] = WORDS, script: str = "train.py"
+) -> Outcome:
     """Run a sweep of the seeds below ``jobs`` under ``sweep.isolate=``, and kill each of ``doomed`` (SIGKILL) when it
     has begun to train.
 
     Raises:
-        RuntimeError: when the sweep ends otherwise than it has to.
+        RuntimeError: when the sweep says otherwise of what was lost, or no job has come to a summary.
     """
     with tempfile.TemporaryDirectory() as folder:
         sweep = Path(folder) / "sweep"
         sweeps = ("-m", *words, f"seed=range({jobs})", f"sweep.isolate={isolate}", f"hydra.sweep.dir={sweep}")
-        command = [sys.executable, "train.py", *sweeps]
+        command = [sys.executable, script, *sweeps]
         began, hit = time.perf_counter(), list[int]()
         with open(Path(folder) / "said", "w+") as said:
             process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=said)
@@ -79,11 +81,11 @@ def sweep_with_kills(isolate: str, jobs: int, doomed: Sequence[int], words: Sequ
                 hit += [seed for seed in doomed if seed not in hit and _kill(_job(sweep, seed))]
                 time.sleep(POLL)
             seconds = time.perf_counter() - began
+            found = {seed: _job(sweep, seed) for seed in range(jobs)}
+            lost = [seed for seed, job in found.items() if job is None or not (job / "summary.json").exists()]
             said.seek(0)
-            if process.returncode != (1 if hit else 0):  # 1 says that not all jobs completed
+            if process.returncode != bool(lost) or len(lost) == jobs:  # 1 says that not all jobs completed
                 raise RuntimeError(f"exit status {process.returncode}: {said.read()}")
-        found = {seed: _job(sweep, seed) for seed in range(jobs)}
-        lost = [seed for seed, job in found.items() if job is None or not (job / "summary.json").exists()]
         return Outcome(seconds, sorted(hit), lost)
 
 
