@@ -162,8 +162,8 @@ def against_notebook(device: str, target: float, setup: Setup) -> list[dict[str,
     what = f"a step of {setup.batch} triplets"
     found = [result(f"speed of {what}, of the notebook's", "×", ratios, "≥", target, **samples)]
     if "product" in samples:
-        flop = flop_of(partial(ours.loss, next(ours.batches)))
-        found.append(share_reached(what, "cpu", flop, samples["ours"], samples["product"]))
+        flop, of = flop_of(partial(ours.loss, next(ours.batches))), "bf16" if mixed else "float32"
+        found.append(share_reached(f"{what} in {of}", "cpu", flop, samples["ours"], samples["product"]))
     return found
 
 

@@ -3,6 +3,7 @@
 Nothing here depends on how long anything takes.
 """
 
+import io
 import itertools
 import json
 import logging
@@ -18,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 import torchvision
 from PIL import Image
+from rich.console import Console
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +99,25 @@ def test_the_share_is_of_the_rate_in_the_same_turn(monkeypatch):
     assert found["values"] == [0.5, 0.5, 0.8]  # 8, 4 and 3.2 of 16, 8 and 4 GFLOP/s
     assert (found["median"], found["target"], found["met"]) == (0.5, 0.8, False)
     assert found["note"] == "a step reaches 50% of this machine's 8 GFLOP/s of matrix products (16 GFLOP in 4 s)"
+
+
+@pytest.mark.usefixtures("_small_notebook")
+def test_the_share_stands_beside_the_step_where_the_cpu_has_the_type(monkeypatch):
+    monkeypatch.setitem(rate.SIDES, "cpu", 32)
+    monkeypatch.setattr(training, "notebooks_process", lambda: ThreadPoolExecutor(1))
+    asked, product = [], rate.seconds_a_product
+    monkeypatch.setattr(training, "seconds_a_product", lambda *what: asked.append(what) or product(*what))
+    setup = Setup(1, 1, None, images=(300, 40), batch=2, also=SMALL)
+    for device, has, dtype in (("cpu", False, torch.float32), ("cpu_bf16", True, torch.bfloat16)):
+        monkeypatch.setattr(training, "has_bf16", lambda _, has=has: (has, ""))
+        speed, share = training.against_notebook(device, 1.0, setup)
+        assert asked == [("cpu", dtype)] * 2  # a turn before the one that counts
+        assert share["samples"]["seconds"] == speed["samples"]["ours"]
+        assert share["note"].startswith(f"a step of 2 triplets in {'bf16' if has else 'float32'} reaches ")
+        asked.clear()
+    monkeypatch.setattr(training, "has_bf16", lambda _: (False, ""))
+    assert len(training.against_notebook("cpu_bf16", 1.0, setup)) == 1
+    assert asked == []
 
 
 # -- the card ------------------------------------------------------------------------------------------
@@ -181,6 +202,20 @@ def test_a_quality_is_reached_at_the_end_of_the_first_epoch_that_has_it():
     assert [one["values"] for one in found] == [[30.0], [30.0], []]
     assert found[2]["note"] == f"until a validation AUC of 0.95: it: {quality.shortfall(EPOCHS, 74)}"
     json.dumps(found)
+
+
+def test_what_was_not_reached_stands_in_the_table_and_below_it():
+    console = Console(record=True, width=200, file=io.StringIO())
+    facts = {"load": 0.0, "cores": 2}
+    report = {"measurements": {"quality": quality.told({"it": EPOCHS}, 74)}, "left_out": {"step": "it is tired"}}
+    benchmark.show({**report, "machine": facts, "repeats": 1, "command": "it"}, console)
+    lines = console.export_text().splitlines()
+    rows = [line.split("│")[2:] for line in lines if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == [f"until a validation AUC of {auc:.2f}: it" for auc in quality.AUC]
+    assert [row[1].strip() for row in rows] == ["30.000 s", "30.000 s", "–"]
+    assert rows[2][-2].strip() == "not reached"
+    assert f"until a validation AUC of 0.95: it: {quality.shortfall(EPOCHS, 74)}" in lines
+    assert "step is left out: it is tired" in lines
 
 
 def test_quality_without_images_is_left_out_and_the_report_says_why(tmp_path, capsys, quiet):
