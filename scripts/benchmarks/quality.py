@@ -42,9 +42,10 @@ class Epoch:
 def quality(setup: Setup) -> list[dict[str, Any]]:
     """Seconds until the AUC of the validation triplets is first as high as each of :data:`AUC`, at the end of an epoch.
 
-    Every contestant is measured on the same images in the same way, after each epoch, and for all of them that takes
-    part in the seconds; writing checkpoints and the validation before training do not. Each trains until it has reached
-    the highest, its epochs are over, or ``setup.quality_seconds`` are.
+    The AUC of all is computed alike, on the same triplets of validation images, after each epoch, and from the
+    embeddings that each contestant gives (from_scratch's are of averaged weights, and of each image with its mirror
+    image). Evaluation counts for all of them; writing checkpoints and the validation before training do not. Each
+    trains until it has reached the highest, its epochs are over, or ``setup.quality_seconds`` are; once, in one turn.
 
     Raises:
         LeftOut: without a folder of images, for noise has no classes to tell apart.
