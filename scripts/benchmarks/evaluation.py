@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks.setup import Setup
-from benchmarks.timing import interleaved, peak_bytes, result
-from siamese.evaluation.measure import measure
+from benchmarks.timing import interleaved, now, peak_bytes, result
+from siamese.evaluation.measure import How, measure
 
 
 def clusters(images: int, dimensions: int = 128, classes: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
@@ -23,12 +22,13 @@ def clusters(images: int, dimensions: int = 128, classes: int = 10) -> tuple[np.
     return embeddings, place % classes, triplets, classes
 
 
-def seconds_to_measure(images: int) -> float:
-    """Seconds of every measure on that many embedded images of 128 dimensions; no figures."""
+def seconds_to_measure(images: int, device: str = "cpu") -> float:
+    """Seconds of every measure on that many embedded images of 128 dimensions, retrieval and pairs on ``device``; no
+    figures."""
     embedded = clusters(images)
-    began = time.perf_counter()
-    measure(*embedded)
-    return time.perf_counter() - began
+    began = now(device)
+    measure(*embedded, How(device=device))
+    return now(device) - began
 
 
 # A process that holds the embeddings, and one that goes on to measure them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,25 +21,49 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Setup:
-    """What the measurements share: how often, how many steps an epoch has, and on which images."""
+    """What the measurements share: how often, how many steps an epoch has, on which images and on what.
+
+    Attributes:
+        data_root: a folder of images; without one they are random.
+        device: cpu or cuda, for what is measured on either.
+        quality_seconds: of training, that each has to reach a quality.
+        images: how many random images, to train on and to test with.
+        batch: triplets a step, where the configuration does not say otherwise.
+        also: what follows ``train.py`` last, whatever is measured.
+    """
 
     repeats: int
     epoch_steps: int
     data_root: Path | None
+    device: str = "cpu"
+    quality_seconds: int = 1200
+    images: tuple[int, int] = (50_000, 10_000)
+    batch: int = BATCH
+    also: tuple[str, ...] = ()
 
     def words(self, *more: str) -> list[str]:
         """What follows ``train.py`` to train VGG11 from random weights on these images."""
+        fixed = [f"data.batch_size={self.batch}", "trainer.max_epochs=1"]
+        return self.experiment(*fixed, f"trainer.limit_train_batches={self.epoch_steps}", *more)
+
+    def experiment(self, *words: str) -> list[str]:
+        """What follows ``train.py`` to train as ``words`` say, from random weights on these images."""
         images = [f"data.root={self.data_root}", "data=image_folder"] if self.data_root else []
-        fixed = [f"data.batch_size={BATCH}", "model.pretrained=false", "trainer.max_epochs=1"]
-        return [*images, *fixed, f"trainer.limit_train_batches={self.epoch_steps}", *more]
+        return [*images, "model.pretrained=false", *words, *self.also]
 
     def config(self, *more: str) -> Config:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return validate(compose("train", [*self.words(*more), "name=benchmark"]))
+        """The configuration of :meth:`words`."""
+        return composed(self.words(*more))
 
     @cached_property
     def source(self) -> LabelledImages:
-        return load(self.config().data, seed=0) if self.data_root else random_images()
+        return load(self.config().data, seed=0) if self.data_root else random_images(*self.images)
+
+
+def composed(words: Sequence[str]) -> Config:
+    """The configuration of ``python train.py WORDS...``."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return validate(compose("train", [*words, "name=benchmark"]))
 
 
 def random_images(train: int = 50_000, test: int = 10_000) -> LabelledImages:

@@ -9,6 +9,7 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,13 @@ def paired_ratios(upper: Sequence[float], lower: Sequence[float]) -> list[float]
     return [a / b for a, b in zip(upper, lower, strict=True)]
 
 
+def now(device: str) -> float:
+    """Seconds of a clock, once all that was asked of ``device`` (cpu or cuda) is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def interleaved(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
     """What each side returned at each of ``repeats`` turns, in its unit; one turn before them is dropped."""
     turns = [{name: side() for name, side in sides.items()} for _ in range(repeats + 1)][1:]
@@ -40,11 +48,22 @@ def result(
     what: str, unit: str, values: list[float], sense: str, target: float | None, **samples: list[float]
 ) -> dict[str, Any]:
     """One quantity as JSON types: its values, one a repeat, their spread and the target, all in ``unit``
-    (×, s, ms, images/s or bytes); whether the median meets the target; and what each side measured (s or bytes)."""
+    (×, s, ms, images/s, jobs or bytes); whether the median meets the target; and what each side measured (s or
+    bytes). ``note`` is for what there is to say of it in words."""
     found = spread(values)
     met = None if target is None else MEETS[sense](found["median"], target)
     verdict = {"sense": sense, "target": target, "met": met}
-    return {"what": what, "unit": unit, **found, **verdict, "values": values, "samples": samples}
+    return {"what": what, "unit": unit, **found, **verdict, "note": None, "values": values, "samples": samples}
+
+
+def not_reached(what: str, unit: str, note: str) -> dict[str, Any]:
+    """The same of a quantity that has no value, for the reason ``note``."""
+    nothing = dict.fromkeys(("median", "low", "high", "target", "met"))
+    return {"what": what, "unit": unit, **nothing, "sense": "<", "note": note, "values": [], "samples": {}}
+
+
+class LeftOut(Exception):
+    """Why a measurement cannot be had as it was asked for."""
 
 
 IMPORTS = "import torch, pytorch_lightning"

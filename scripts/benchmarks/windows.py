@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -11,44 +10,55 @@ import torch
 from pytorch_lightning.callbacks import LambdaCallback
 
 from benchmarks.setup import Setup, random_images
-from benchmarks.timing import interleaved, paired_ratios, peak_bytes, result
+from benchmarks.timing import interleaved, now, paired_ratios, peak_bytes, result
 from siamese.config.schema import Config
 from siamese.data import LabelledImages
 from siamese.training.build import build, split_data
+from siamese.training.precision import precision_of
 
 WINDOWS, IN_WINDOW = (1, 2, 4, 8, 16), 16
 
 
-def window_words(mode: str, window: int) -> tuple[str, ...]:
-    """train.py's words for ``window`` micro-batches of IN_WINDOW triplets, or all of them at once (``full``)."""
+def window_words(mode: str, window: int, device: str = "cpu") -> tuple[str, ...]:
+    """train.py's words for ``window`` micro-batches of IN_WINDOW triplets, or all of them at once (``full``), under
+    ``device=``."""
     cut, batch = (1, IN_WINDOW * window) if mode == "full" else (window, IN_WINDOW)
     kind = "naive" if mode == "full" else mode
     many = (f"data.batch_size={batch}", f"trainer.accumulate_grad_batches={cut}")
-    return ("device=cpu", "loss=triplet_koleo", f"accumulation={kind}", *many)
+    return (f"device={device}", "loss=triplet_koleo", f"accumulation={kind}", *many)
 
 
 def window_seconds(source: LabelledImages, config: Config) -> float:
     """Seconds of the second optimizer step through Lightning, from its first micro-batch to the end of its last."""
     torch.manual_seed(config.seed)
     data = split_data(config, source)
-    times = list[float]()
-    clock = {
-        hook: lambda *_: times.append(time.perf_counter()) for hook in ("on_train_batch_start", "on_train_batch_end")
-    }
+    times, device, window = list[float](), config.device.accelerator, config.trainer.accumulate_grad_batches
+
+    def begins(trainer: pl.Trainer, module: pl.LightningModule, batch: Any, place: int) -> None:
+        if place == window:
+            times.append(now(device))
+
+    def ends(trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, place: int) -> None:
+        if place == 2 * window - 1:
+            times.append(now(device))
+
     trainer = pl.Trainer(
-        accelerator="cpu",
+        accelerator=device,
+        devices=1,
+        precision=precision_of(config),  # type: ignore[arg-type]
         max_steps=2,
-        accumulate_grad_batches=config.trainer.accumulate_grad_batches,
+        accumulate_grad_batches=window,
         limit_val_batches=0,
         num_sanity_val_steps=0,
-        callbacks=[LambdaCallback(**clock)],
+        callbacks=[LambdaCallback(on_train_batch_start=begins, on_train_batch_end=ends)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.fit(build(config, data), datamodule=data)
-    return times[-1] - times[len(times) // 2]
+    began, ended = times
+    return ended - began
 
 
 def images(setup: Setup) -> LabelledImages:

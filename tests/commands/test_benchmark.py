@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import benchmark  # noqa: E402
-from benchmarks import timing, training  # noqa: E402
+from benchmarks import fitting, timing, training  # noqa: E402
 from benchmarks.setup import Setup, random_images  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ def command(*words: str) -> str:
 
 def test_help_names_every_measurement_and_the_shape_of_the_file():
     shown = command("--help")
-    for name in benchmark.MEASUREMENTS:
+    for name in (*benchmark.MEASUREMENTS, *benchmark.gpu.MEASUREMENTS):
         assert f"\n  {name} " in shown
     assert "schema_version" in shown
 
@@ -41,7 +41,7 @@ def test_startup_writes_its_report(tmp_path):
     file = tmp_path / "report.json"
     shown = command("--only", "startup", "--repeats", "2", "--json", str(file))
     report = json.loads(file.read_text())
-    assert list(report) == ["schema_version", "command", "repeats", "machine", "measurements"]
+    assert list(report) == ["schema_version", "command", "repeats", "machine", "measurements", "left_out"]
     assert (report["schema_version"], report["repeats"]) == (1, 2)
     assert report["command"] == f"python scripts/benchmark.py --only startup --repeats 2 --json {file}"
     assert set(report["machine"]) >= {"cpu", "cores", "threads", "load", "torch"}
@@ -50,7 +50,7 @@ def test_startup_writes_its_report(tmp_path):
     for found in (described, helped):
         assert set(found) == {
             *("what", "unit", "median", "low", "high"),
-            *("sense", "target", "met", "values", "samples"),
+            *("sense", "target", "met", "note", "values", "samples"),
         }
         assert len(found["values"]) == 2
         assert 0 < found["low"] <= found["median"] <= found["high"]
@@ -119,7 +119,8 @@ def test_both_sides_have_one_loss_and_one_gradient_on_the_same_triplets():
 def test_the_fitted_and_the_bare_epoch_end_at_the_same_weights(monkeypatch):
     modules = []
     build = training.build
-    monkeypatch.setattr(training, "build", lambda *what: modules.append(build(*what)) or modules[-1])
+    for place in (training, fitting):
+        monkeypatch.setattr(place, "build", lambda *what: modules.append(build(*what)) or modules[-1])
     setup = Setup(repeats=1, epoch_steps=2, data_root=None)
     config, source = setup.config("device=cpu", "data.batch_size=8"), random_images(train=400, test=40)
     assert training.fitted_epoch(source, config) > 0
