@@ -137,8 +137,8 @@ def test_cutting_the_batch_changes_nothing_for_a_loss_of_triplets(train_cli: Cli
     """Without BatchNorm, 4 × 6 accumulated triplets are 24 triplets at once, in a whole run too."""
     words = (
         "data=digits",
-        "model=vgg11",
-        "model.pretrained=false",
+        "model=sequential",
+        "model.layers=[{Conv2d:{out_channels:8,kernel_size:3,stride:2}},ReLU,{Conv2d:{out_channels:16,kernel_size:3}}]",
         "device=cpu",
         "device.precision=64-true",
         "data.images_per_class=8",
@@ -212,6 +212,8 @@ def photographs(train_cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Pat
         "trainer.limit_train_batches=60",
         "optimizer.lr=2e-3",
         "device=cpu",
+        "figures.draw=false",
+        "evaluation.resamples=0",
         f"hydra.run.dir={folder / 'run'}",
     )
     return folder / "run"
