@@ -18,6 +18,7 @@ from rich.console import Console
 from support.synthetic_runs import entry, write_run
 
 from siamese.commands import compare as command
+from siamese.compare import page
 from siamese.compare.classes import MOST_CLASSES, Changes, class_changes
 from siamese.compare.comparison import Options, compare
 from siamese.errors import ConfigError
@@ -290,6 +291,21 @@ def test_a_damaged_table_of_classes_is_named_and_the_rest_compared(text: str, ex
     assert [(one.classes, one.won, one.lost) for one in changes] == [(1, [], [])]
     (line,) = missing
     assert line.startswith(f"0.0_0 ({expected}")
+
+
+def test_the_page_says_where_only_the_first_groups_have_their_classes_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for weight in (0.0, 0.1, 0.2):
+        for seed in range(2):
+            path = write_run(tmp_path / f"{weight}_{seed}", {KOLEO: weight, "seed": seed})
+            per_class(path, [("cat", 3, 0.5 + weight)])
+    found = compare([tmp_path], Options())
+    drawn = page.draw(found, ())
+    assert len(drawn.changes) == 2  # of three groups, one of which is the baseline
+    for most, said in ((2, False), (1, True)):
+        monkeypatch.setattr(page, "MOST_GROUPS", most)
+        assert ("groups that have a baseline" in page.render(found, drawn, [], "")) == said
 
 
 # -- ten thousand classes ----------------------------------------------------------------------

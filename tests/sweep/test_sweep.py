@@ -216,8 +216,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(isolate: str, fake: Cli, swee
     assert {seed: value(run) for seed, run in runs(sweeps / "x").items()} == {0: expected(0), 1: expected(1)}
 
 
-def test_a_second_ctrl_c_does_not_wait(sweeps: Path) -> None:
-    process = start(sweeps, "seed=0", "sweep.isolate=fork", ways={0: "hang"})
+@pytest.mark.parametrize("isolate", ["true", "fork"])
+def test_a_second_ctrl_c_does_not_wait(isolate: str, sweeps: Path) -> None:
+    process = start(sweeps, "seed=0", f"sweep.isolate={isolate}", ways={0: "hang"})
     wait_for(lambda: states(sweeps / "x").get(0) == "running", process)
     process.send_signal(signal.SIGINT)
     wait_for((sweeps / "x" / STOP).exists, process)  # the first was heard
