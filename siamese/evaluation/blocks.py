@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK_ENTRIES = 1 << 22  # distances held at a time
+BLOCK_ENTRIES = 1 << 21  # distances held at a time
 NOTHING = 2.0**-98  # a squared distance of unit vectors below it is that of float64's rounding
 GATHERED = 1 << 22  # numbers that are gathered at a time where single pairs are looked at
 
@@ -137,6 +137,13 @@ class Block(NamedTuple):
     columns: Tensor
 
 
+def total(values: Tensor) -> float:
+    """The sum of float32 ``values`` in float64."""
+    if values.is_cpu:
+        return float(np.add.reduce(values.numpy().ravel(), dtype=np.float64))  # in a fifth of torch's time
+    return values.sum(dtype=torch.float64).item()
+
+
 def every_pair(
     unit: Tensor, entries: int = BLOCK_ENTRIES, advance: Callable[[int], None] = lambda done: None
 ) -> Iterator[Block]:
@@ -187,16 +194,19 @@ class _Products:
 
     def __init__(self, one: Tensor, other: Tensor) -> None:
         self.one, self.other, mean = one, other, other.mean(0)
-        self.rows, self.columns = one - mean, other - mean
-        self.row_lengths, self.column_lengths = self.rows.square().sum(1), self.columns.square().sum(1)
-        longest = float(max(self.row_lengths.max(), self.column_lengths.max()))
+        rows, columns = one - mean, other - mean
+        row_lengths, column_lengths = (of.square().sum(1, keepdim=True) for of in (rows, columns))
+        ones = torch.ones_like
+        self.rows = torch.cat([-2 * rows, row_lengths, ones(row_lengths)], dim=1)  # |r|² + |c|² − 2 r·c as one product
+        self.columns = torch.cat([columns, ones(column_lengths), column_lengths], dim=1)
+        longest = float(max(row_lengths.max(), column_lengths.max()))
         self.reach = max(longest * 2.0**-24, 2.0**-80)  # beyond it a product is as exact as float32, or nearly
 
     def __call__(self, some: slice, others: slice) -> Tensor:
-        rows, columns = self.rows[some], self.columns[others]
-        products = torch.addmm(self.column_lengths[others], rows, columns.t(), alpha=-2)
-        squared = products.add_(self.row_lengths[some, None]).clamp_(min=0).float()
-        near = squared < self.reach
+        squared = (self.rows[some] @ self.columns[others].t()).float()
+        if squared.min() >= self.reach:
+            return squared
+        near = squared.clamp_(min=0) < self.reach
         count = int(near.count_nonzero())
         if count > near.numel() // 64:
             return torch.where(near, all_squared_distances(self.one[some], self.other[others]), squared)

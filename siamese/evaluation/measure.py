@@ -139,8 +139,10 @@ def measure(
     values |= too_many_images(how, prepared) if counts is None else counts.values()
     if spreading is None:
         values |= spread(embeddings, labels, how.spread_images, how.most_images)
+        spectrum = singular_values(prepared.unit.numpy())
     else:
         values |= spreading.values()
+        spectrum = spreading.singular_values
     values["cos_mean"] = Undefined("it needs 2 images, found 1")
     if len(embeddings) > 1:
         values["cos_mean"] = mean_cosine(prepared.unit)
@@ -156,7 +158,7 @@ def measure(
     values |= of_areas
     confused, separated = most_confused(described), most_separated(described)
     arrays = found.arrays | {"distances": _distances(described, confused, how.most_classes)}
-    arrays["spectrum"] = {"singular_values": singular_values(prepared.unit.numpy())}
+    arrays["spectrum"] = {"singular_values": spectrum}
     arrays |= {"projection": plane | {"positions": of_points}} if plane else {}
     arrays |= {} if counts is None else {"histogram": counts.histogram()}
     places = prepared.order[search.queries]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 
-from siamese.evaluation.blocks import Block, Rows, every_pair, rows
+from siamese.evaluation.blocks import Block, Rows, every_pair, rows, total
 from siamese.evaluation.curve import Curve, error_rates
 from siamese.evaluation.names import PAIRS_METRICS, Values, undefined
 
@@ -63,23 +63,32 @@ class PairCounts:
 
     def add(self, block: Block) -> None:
         """Count the pairs of ``block``."""
-        self.labels = self.labels.to(block.squared.device)
-        positive = block.squared[self.labels[block.rows] == self.labels[block.columns]]
+        positive = self._positive(block)
         for kind, squared in enumerate((block.squared, positive)):
             self._count(kind, squared)
-        sums = [(self.euclid, _sum(block.squared.sqrt()), _sum(positive.sqrt()))]
+        sums = [(self.euclid, total(block.squared.sqrt()), total(positive.sqrt()))]
         if not self.every:
-            sums.append((self.squared, _sum(block.squared), _sum(positive)))
+            sums.append((self.squared, total(block.squared), total(positive)))
         for of, of_all, of_same in sums:
             of["positive"] += of_same
             of["negative"] += of_all - of_same
 
+    def _positive(self, block: Block) -> torch.Tensor:
+        """Those of the same class."""
+        squared, rows, columns = block
+        self.labels = self.labels.to(squared.device)
+        if squared.ndim == 2:  # rows and columns ascend, and a class is a slice: no later column is of a row's class
+            reach = int(torch.searchsorted(self.labels[columns[0]], self.labels[rows[-1]], right=True))
+            squared, columns = squared[:, :reach], columns[:, :reach]
+        return squared[self.labels[rows] == self.labels[columns]]
+
     def _count(self, kind: int, squared: torch.Tensor) -> None:
         """Count one bin each; a distance of zero has no bin."""
-        bits = squared.view(torch.int32).view(-1)
-        if zeros := len(bits) - int(bits.count_nonzero()):
-            self._zeros[kind] += zeros
-            bits = bits[bits > 0]
+        bits = squared.reshape(-1).view(torch.int32)
+        if len(bits) and not int(bits.min()):
+            inside = bits > 0
+            self._zeros[kind] += len(bits) - int(inside.count_nonzero())
+            bits = bits[inside]
         if not len(bits):
             return
         bins = bits >> SHIFT
@@ -195,7 +204,3 @@ class FinerCounts(PairCounts):
         bits = (self.bins[filled >> SHIFT] << SHIFT) + (filled & ((1 << SHIFT) - 1))
         counts = self._counts[:, filled]
         return bits, counts[1], counts[0] - counts[1]
-
-
-def _sum(values: torch.Tensor) -> float:
-    return values.sum(dtype=torch.float64).item()

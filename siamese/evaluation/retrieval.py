@@ -20,6 +20,7 @@ from siamese.evaluation.nearest import Search, ranked
 
 NOTHING_TO_FIND = "no class has two images, so that there is nothing to retrieve"
 NO_MATCH = "no query has an image of its class in the gallery"
+AT_ONCE_ENTRIES = 1 << 23  # distances in float32, at least
 AT_ONCE = 64  # queries, at least: with fewer the products wait for memory, for each reads the whole gallery
 
 
@@ -122,7 +123,7 @@ def rank(
     def count(some: slice) -> int:
         return len(search.gallery) if whole else max(int(relevant[some].max()), *KNN)
 
-    entries = BLOCK_ENTRIES if whole else max(BLOCK_ENTRIES, AT_ONCE * len(search.gallery))
+    entries = BLOCK_ENTRIES if whole else max(AT_ONCE_ENTRIES, AT_ONCE * len(search.gallery))
     for block in ranked(search, count, entries, device, advance):
         some = block.queries
         found.first[some] = block.first.cpu().numpy()
