@@ -98,6 +98,7 @@ class Job:
         if self.isolate == FORK:
             with tempfile.TemporaryFile() as output:
                 forked = fork(command, self.cwd, environment, output)
+                began = time.monotonic()  # now: what it is forked from may have had all to import
                 report(directory, forked, wait(forked, asked, patience), output)
         else:
             run_apart(command, directory, self.cwd, environment, asked, patience)

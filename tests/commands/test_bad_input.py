@@ -23,6 +23,7 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from support.forkserver import ForkServer
 from support.images import write_folder
 from support.processes import ROOT, Cli
 
@@ -591,14 +592,14 @@ def test_a_full_disk_leaves_the_checkpoints_as_they_were(finished: Path) -> None
     assert (finished / "status.json").read_bytes() == status  # it is as complete as it was
 
 
-def test_two_runs_at_once_in_one_directory(train_cli: Cli, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    command = [sys.executable, "train.py", f"hydra.run.dir={run}", *SMALL]
-    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_two_runs_at_once_in_one_directory(train_cli: Cli, server: ForkServer, tmp_path: Path) -> None:
+    run, stderr = tmp_path / "run", tmp_path / "stderr"
+    to = {"stdout": tmp_path / "stdout", "stderr": stderr, "environment": {**os.environ}}
+    first = server.start("train.py", f"hydra.run.dir={run}", *SMALL, **to)
     try:
         deadline = time.monotonic() + 120
         while not (run / "manifest.json").exists():
-            assert first.poll() is None, first.communicate()
+            assert first.poll() is None, stderr.read_text()
             assert time.monotonic() < deadline, "the first run has not begun"
             time.sleep(0.02)
         first.send_signal(signal.SIGSTOP)  # it holds the directory for as long as the others try
@@ -610,9 +611,9 @@ def test_two_runs_at_once_in_one_directory(train_cli: Cli, tmp_path: Path) -> No
         refused(resumed, BAD_COMMAND, run, f"in use by process {first.pid}")
         assert digests(run) == before
         first.send_signal(signal.SIGCONT)
-        _, stderr = first.communicate(timeout=200)
+        assert first.wait() == 0
     finally:
         first.kill()
-    assert (first.returncode, stderr) == (0, "")
+    assert stderr.read_text() == ""
     assert json.loads((run / "status.json").read_text())["state"] == "completed"
     assert (run / "summary.json").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.processes import ROOT
+from support.processes import ROOT, Cli
 
 CLASSES, IMAGES = 3000, 4
 MOST = 3 * 2**30  # bytes
@@ -52,20 +52,20 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_three_thousand_classes_are_trained_measured_drawn_and_compared(photos: Path, tmp_path: Path) -> None:
-    runs = []
-    plain = ("figures.draw=false", "evaluation.resamples=0", "trainer.limit_train_batches=2")
-    drawn = ("evaluation.resamples=20", "trainer.limit_train_batches=4")
-    for loss, more in {"supcon": drawn, "multi_similarity": plain}.items():
-        runs.append(tmp_path / loss)
-        _, peak = run(
-            *("train.py", "data=image_folder", f"data.root={photos}", "data.image_size=16"),
-            *("data.split=by_class", "data.val_fraction=0.2", "data.test_fraction=0.4"),
-            *(f"loss={loss}", "batches=balanced", "batches.images_per_class=4", "data.batch_size=512", "device=cpu"),
-            *("model=conv_small", "model.width=4", "trainer.max_epochs=1", f"hydra.run.dir={runs[-1]}"),
-            *more,
-        )
-        assert peak < MOST
+def test_three_thousand_classes_are_trained_measured_drawn_and_compared(
+    photos: Path, train_cli: Cli, tmp_path: Path
+) -> None:
+    runs = [tmp_path / loss for loss in ("supcon", "multi_similarity")]
+    words = (
+        *("data=image_folder", f"data.root={photos}", "data.image_size=16"),
+        *("data.split=by_class", "data.val_fraction=0.2", "data.test_fraction=0.4"),
+        *("batches=balanced", "batches.images_per_class=4", "data.batch_size=512", "device=cpu"),
+        *("model=conv_small", "model.width=4", "trainer.max_epochs=1", "trainer.limit_train_batches=2"),
+    )
+    _, peak = run("train.py", *words, "loss=supcon", "evaluation.resamples=20", f"hydra.run.dir={runs[0]}")
+    assert peak < MOST
+    plain = ("figures.draw=false", "evaluation.resamples=0")
+    train_cli(*words, "loss=multi_similarity", *plain, f"hydra.run.dir={runs[1]}")
     summary = json.loads((runs[0] / "summary.json").read_text())
     assert summary["test/recall_at_1"]["interval_over"] == "classes"
     assert "evaluation.most_classes=1000 classes, found 1,2" in summary["test/nmi"]["reason"]

@@ -126,7 +126,7 @@ def test_the_terminal_says_what_is_optimised_and_where_results_are(run: Path) ->
 def test_the_same_command_gives_the_same_numbers_and_another_seed_others(
     run: Path, train_cli: Cli, tmp_path: Path
 ) -> None:
-    words = (*QUICK, "loss=triplet_koleo", "trainer.max_epochs=2")
+    words = (*QUICK, "loss=triplet_koleo", "trainer.max_epochs=2", "figures.draw=false")
     train_cli(*words, "seed=0", f"hydra.run.dir={tmp_path / 'again'}")
     assert metrics(run) == metrics(tmp_path / "again")
     train_cli(*words, "seed=1", f"hydra.run.dir={tmp_path / 'other'}")
@@ -157,7 +157,8 @@ def test_cutting_the_batch_changes_nothing_for_a_loss_of_triplets(train_cli: Cli
 
 
 def test_a_collapsed_embedding_is_noticed(train_cli: Cli, tmp_path: Path) -> None:
-    words = (*QUICK, "trainer.max_epochs=2", "optimizer.lr=1e-6")  # an untrained network's cosines are near 0.99
+    words = (*QUICK, "trainer.max_epochs=2", "optimizer.lr=1e-6", "figures.draw=false")
+    # An untrained network's cosines are near 0.99.
     done = train_cli(*words, "callbacks.collapse_cosine=0.9", f"hydra.run.dir={tmp_path / 'run'}")
     assert done.stdout.count("the embedding has collapsed at epoch 1") == 1
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["val/collapsed"]["epoch"] == 1
@@ -183,6 +184,7 @@ def test_a_folder_of_images_from_the_command_line(train_cli: Cli, tmp_path: Path
         "loss=triplet_koleo",
         "trainer.accumulate_grad_batches=8",
         "trainer.max_epochs=1",
+        "figures.draw=false",
         "device=cpu_bf16",
         f"hydra.run.dir={tmp_path / 'run'}",
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
-import sys
+import threading
 from pathlib import Path
 
 import pytest
-from support.processes import ROOT
+from support.forkserver import ForkServer
 
 from siamese.commands.terminal import Output
 
@@ -30,23 +29,27 @@ def completed(run: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("redirection", "reason"),
-    [("| head -1", "standard output was lost (Broken pipe)"), (">&-", None)],
-)
-def test_a_run_outlives_its_output(tmp_path: Path, redirection: str, reason: str | None) -> None:
-    run = tmp_path / "run"
-    line = " ".join([sys.executable, *RUN, f"hydra.run.dir={run}", redirection])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {line}"], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("piped", [True, False], ids=["| head -1", ">&-"])
+def test_a_run_outlives_its_output(tmp_path: Path, piped: bool, server: ForkServer) -> None:
+    run, pipe, stderr = tmp_path / "run", tmp_path / "pipe", tmp_path / "stderr"
+    os.mkfifo(pipe)
+
+    def head() -> None:
+        with pipe.open() as file:
+            file.readline()
+
+    reader = threading.Thread(target=head)
+    if piped:
+        reader.start()
+    stdout = pipe if piped else None
+    status = server.run(*RUN, f"hydra.run.dir={run}", stdout=stdout, stderr=stderr, environment={**os.environ})
+    assert status == 0, stderr.read_text()
     text = completed(run)
-    if reason is not None:
+    if piped:
+        reader.join()
         assert text.count("was lost") == 1
-        assert reason in text
-    assert "Traceback" not in done.stderr
+        assert "standard output was lost (Broken pipe)" in text
+    assert "Traceback" not in stderr.read_text()
 
 
 class Full(io.StringIO):

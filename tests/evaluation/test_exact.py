@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from siamese.evaluation import Undefined
+from siamese.evaluation import Undefined, intervals
 from siamese.evaluation.blocks import rows
 from siamese.evaluation.measure import How, Roles, measure
 from siamese.evaluation.nearest import ranked
@@ -234,6 +234,25 @@ def test_the_nearest_are_the_nearest_where_there_are_many(kind: str) -> None:
         assert np.array_equal(got, np.sort(exact[block.queries], axis=1)[:, :24])
         right = (search.rows.labels[block.right.numpy()] == own) & (block.right.numpy() >= 0)
         assert np.array_equal(right, block.first.numpy() > 0)
+
+
+@given(st.integers(5, 40), st.integers(5, 300), st.integers(0, 99), st.integers(0, 3), st.integers(2, 40))
+@settings(deadline=None, max_examples=40)
+def test_pairs_of_units_counted_once_are_those_of_every_draw(
+    count: int, triplets: int, seed: int, digits: int, piece: int
+) -> None:
+    random = np.random.default_rng(seed)
+    positive, negative = (random.normal(one, 0.5, triplets).round(digits).astype(np.float32) for one in (2, 3))
+    found, units = Triplets(positive, negative, np.zeros((triplets, 2))), random.integers(0, count, triplets)
+    codes = np.unique(units, return_inverse=True)[1]
+    weights = random.integers(0, 4, (7, codes.max() + 1)).astype(float)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intervals, "PIECE", piece)
+        counted = intervals._of_units(found, codes, codes.max() + 1)(weights)
+    nearer = (positive[:, None] < negative) + 0.5 * (positive[:, None] == negative)
+    expected = [of[codes] @ nearer @ of[codes] for of in weights]
+    assert counted == pytest.approx(expected, abs=1e-9)
+    assert intervals._of_anchors(found, codes)(weights) == pytest.approx(expected, abs=1e-9)
 
 
 def test_intervals_are_those_of_drawing_again() -> None:

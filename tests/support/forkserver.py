@@ -1,11 +1,12 @@
 """Commands as processes of their own that begin with everything imported.
 
 ``python tests/support/forkserver.py`` reads one command a line from stdin, as JSON: ``argv`` (the script
-first), ``environment`` (the whole of it), ``stdout`` and ``stderr`` (files they go to). Each runs in a
+first), ``environment`` (the whole of it), ``stdout`` and ``stderr`` (files they go to; null closes it). Each runs in a
 process forked from this one, as ``python SCRIPT ...`` would but for the seconds that importing torch
 takes; its exit status is answered. With ``by_rank`` there are several, each with more of an environment of its
 own, the largest of their exit statuses is answered, and ``rank`` is the one to be killed. How it is to be killed,
-where it is, :mod:`killer` says.
+where it is, :mod:`killer` says. With ``background`` the process itself is answered, at once, and ``poll`` asks for the
+status of such a one.
 """
 
 from __future__ import annotations
@@ -43,19 +44,66 @@ class ForkServer:
         return self.process.stdout.readline().strip()
 
     def run(
-        self, *argv: object, stdout: Path, stderr: Path, environment: dict[str, str], cwd: Path = ROOT, **end: Any
+        self,
+        *argv: object,
+        stdout: Path | None,
+        stderr: Path,
+        environment: dict[str, str],
+        cwd: Path = ROOT,
+        **end: Any,
     ) -> int:
         """The exit status of ``python ARGV...``, run from ``cwd``."""
-        order = {"argv": [*map(str, argv)], "stdout": str(stdout), "stderr": str(stderr), "environment": environment}
+        order = {"argv": [*map(str, argv)], "stdout": stdout and str(stdout), "stderr": str(stderr)}
+        order["environment"] = environment
         order["cwd"] = str(cwd)
         assert self.process.stdin is not None
         print(json.dumps(order | end), file=self.process.stdin, flush=True)
         return int(self._answer())
 
+    def start(self, *argv: object, **order: Any) -> Started:
+        """The same, which goes on while it is watched."""
+        return Started(self, self.run(*argv, background=True, **order))
+
+    def ask(self, about: dict[str, int]) -> int | None:
+        """What the server knows of a process that was started."""
+        assert self.process.stdin is not None
+        print(json.dumps(about), file=self.process.stdin, flush=True)
+        return None if (answer := self._answer()) == "None" else int(answer)
+
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(60)
+
+
+class Started:
+    """A process that the server has started, with what tests use of :class:`subprocess.Popen`."""
+
+    def __init__(self, server: ForkServer, pid: int) -> None:
+        self.server, self.pid, self.returncode = server, pid, None
+
+    def poll(self) -> int | None:
+        """Its exit status, if it has ended."""
+        if self.returncode is None:
+            self.returncode = self.server.ask({"poll": self.pid})
+        return self.returncode
+
+    def wait(self, seconds: float = 200) -> int:
+        """Its exit status."""
+        ends = time.monotonic() + seconds
+        while (status := self.poll()) is None:
+            assert time.monotonic() < ends, f"process {self.pid} has not ended"
+            time.sleep(0.005)
+        return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it one, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+        self.send_signal(signal.SIGKILL)
 
 
 def main() -> None:
@@ -68,6 +116,10 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
+        if "poll" in order:
+            pid, status = os.waitpid(order["poll"], os.WNOHANG)
+            print(os.waitstatus_to_exitcode(status) if pid else None, flush=True)
+            continue
         children = []
         for rank, own in enumerate(order.get("by_rank", [{}])):
             child = os.fork()
@@ -77,13 +129,17 @@ def main() -> None:
                     order.pop("place")
                 _become(order)
             children.append(child)
-        print(max(_ended(child, order) for child in children), flush=True)
+        status = children[0] if order.get("background") else max(_ended(child, order) for child in children)
+        print(status, flush=True)
 
 
 def _become(order: dict[str, Any]) -> None:
     """Turn this process into the command; does not return."""
     for name, number, mode in (("/dev/null", 0, "rb"), (order["stdout"], 1, "ab"), (order["stderr"], 2, "ab")):
-        with open(name, mode) as file:
+        if name is None:
+            os.close(number)
+            continue
+        with open(name, mode, buffering=0) as file:
             os.dup2(file.fileno(), number)
     os.environ.clear()
     os.environ.update(order["environment"])

@@ -171,9 +171,10 @@ def test_a_preset_is_of_jobs_that_can_run_paired_by_seed(preset: str) -> None:
     jobs = planned(f"sweep={preset}").jobs
     seeds: dict[str, set[int]] = defaultdict(set)
     for job in jobs:
-        config = validate(dict(job.composed))
-        assert config.sweep.name == preset
-        seeds[digest({k: v for k, v in job.science.items() if k != "seed"})].add(config.seed)
+        arm = digest({k: v for k, v in job.science.items() if k != "seed"})
+        if arm not in seeds:
+            assert validate(dict(job.composed)).sweep.name == preset
+        seeds[arm].add(job.composed["seed"])
     assert len(seeds) > 1
     assert len({frozenset(used) for used in seeds.values()}) == 1
     assert len(next(iter(seeds.values()))) >= 3

@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +17,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from pytorch_lightning.callbacks import LambdaCallback
 from support.accumulating import Keeper, assert_close, exactly, fit, make, weights
+from support.forkserver import ForkServer
 from support.processes import ROOT, Cli
 
 from siamese.config.validate import validate
@@ -106,17 +105,20 @@ def test_two_processes_are_one_batch_naive(train_cli: Cli, tmp_path: Path) -> No
         assert len(set(arrays["ids"])) == len(arrays["ids"]) == len(arrays["embeddings"])
 
 
-def test_two_processes_stopped_and_gone_on_with_are_one_batch_exact(train_cli: Cli, tmp_path: Path) -> None:
+def test_two_processes_stopped_and_gone_on_with_are_one_batch_exact(
+    train_cli: Cli, server: ForkServer, tmp_path: Path
+) -> None:
     """A signal that reaches the first process alone stops both after the same step."""
-    run = tmp_path / "two"
-    line = [sys.executable, "train.py", *command("exact", *TWO), f"hydra.run.dir={run}"]
-    started = subprocess.Popen(line, cwd=ROOT, env={**os.environ, **TESTS}, stderr=subprocess.PIPE, text=True)
+    run, stderr = tmp_path / "two", tmp_path / "stderr"
+    words = (*command("exact", *TWO), f"hydra.run.dir={run}")
+    to = {"stdout": tmp_path / "stdout", "stderr": stderr, "environment": {**os.environ, **TESTS}}
+    started = server.start("train.py", *words, **to)
     for _ in range(1200):
         if (run / "checkpoints" / "last.ckpt").exists() or started.poll() is not None:
             break
         time.sleep(0.1)
     started.send_signal(signal.SIGTERM)
-    assert started.wait(60) == 143, started.communicate()[1]
+    assert started.wait(60) == 143, stderr.read_text()
     assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
     train_cli(f"resume={run}", NET, **TESTS)
     assert_same_run(run, alone("exact", tmp_path / "one"))
