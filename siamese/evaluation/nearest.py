@@ -23,7 +23,7 @@ from siamese.evaluation.blocks import (
 
 SLACK = 12  # candidates beyond those asked for, in which the last of them can be told from the next
 VOTERS = 20  # of the nearest, the order of any two classes matters; beyond, only whether they are the query's
-GROUP = 64  # distances that are looked at together first
+GROUP = 32  # distances that are looked at together first
 MOST = 4096  # queries at a time
 COLUMN = 0x7FFFFFFF
 

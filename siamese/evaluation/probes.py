@@ -60,12 +60,18 @@ def clustering(rows: Rows, most_classes: int | None = None) -> Values:
         return undefined(names, reason)
     if reason := too_many(rows, most_classes):
         return undefined(names, reason)
-    if len(np.unique(rows.unit.numpy(), axis=0)) < classes:
+    if different(rows.unit.numpy()) < classes:
         return undefined(names, f"there are fewer different embeddings than the {classes} classes")
     effort = {"init": "k-means++", "n_init": 4} if classes <= FEW else {"init": "random", "n_init": 1, "max_iter": 25}
     found = KMeans(classes, random_state=0, **effort).fit_predict(rows.unit.numpy().astype(np.float32))
     scores = {"nmi": normalized_mutual_info_score, "ami": adjusted_mutual_info_score}
     return {name: float(score(rows.labels, found)) for name, score in scores.items()}
+
+
+def different(embeddings: np.ndarray) -> int:
+    """How many different rows there are, or as many as their first dimension tells apart, if that is more than half."""
+    first = len(np.unique(embeddings[:, 0]))
+    return first if 2 * first > len(embeddings) else len(np.unique(embeddings, axis=0))
 
 
 def too_many(rows: Rows, most_classes: int | None) -> str:

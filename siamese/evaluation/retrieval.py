@@ -20,7 +20,7 @@ from siamese.evaluation.nearest import Search, ranked
 
 NOTHING_TO_FIND = "no class has two images, so that there is nothing to retrieve"
 NO_MATCH = "no query has an image of its class in the gallery"
-AT_ONCE_ENTRIES = 1 << 23  # distances in float32, at least
+AT_ONCE_ENTRIES = 1 << 22  # distances in float32, at least
 AT_ONCE = 64  # queries, at least: with fewer the products wait for memory, for each reads the whole gallery
 
 
