@@ -30,7 +30,14 @@ from siamese.config.validate import validate
 from siamese.errors import Interrupted, RunError
 from siamese.paths import CONF
 from siamese.runs.directory import RunDirectory
+from siamese.sweep import forked
 from siamese.training.check import job_config
+
+# What its jobs are forked from does not import torch either.
+served = "from siamese.sweep.warm import serve; serve("
+assert served in forked.CODE
+lighter = "from siamese.sweep import warm; warm.IMPORTED = warm.IMPORTED[:1]; warm.serve("
+forked.CODE = forked.CODE.replace(served, lighter)
 
 Guard.on_run_start = lambda self, config, **kwargs: None  # type: ignore[method-assign, assignment]
 
