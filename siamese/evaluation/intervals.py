@@ -11,8 +11,7 @@ from siamese.evaluation.verification import Triplets
 
 LEVEL = 0.95
 LEAST = 5  # units; of fewer there are hardly any other draws
-ENTRIES = 1 << 22  # weights held at a time
-MOST_UNITS = 2048  # of which all pairs are counted
+ENTRIES = 1 << 22  # numbers held at a time: weights, or pairs that are counted
 PIECE = 32  # triplets' distances, of which all pairs are looked at
 
 Interval = tuple[float, float]
@@ -42,7 +41,7 @@ def of_triplets(triplets: Triplets, units: np.ndarray, resamples: int) -> dict[s
         return {}
     anchors = np.bincount(codes, minlength=count).astype(np.float64)
     good = np.bincount(codes, triplets.positive < triplets.negative, count)
-    few, found = count <= MOST_UNITS, []
+    few, found = max(count, 2 * len(codes) // PIECE) * max(count, PIECE**2) <= ENTRIES, []
     area = _of_units(triplets, codes, count) if few else _of_anchors(triplets, codes)
     for weights in _weights(count, resamples, per=count if few else len(codes)):
         total = weights @ anchors  # of positives, and of negatives
