@@ -35,7 +35,7 @@ print(count)
     [
         ("siamese.config", []),
         ("siamese.runs", []),
-        ("siamese.decoding", []),
+        ("siamese.decoding", [f"siamese.decoding.{name}" for name in ("decode", "pool", "resize", "rows")]),
         ("siamese.figures", []),
         ("siamese.compare", []),
         ("siamese.sweep", []),

@@ -2,6 +2,7 @@
 
     python scripts/study.py studies/NAME                               # of the rows beside the plan
     python scripts/study.py studies/NAME --collect outputs/sweeps/NAME # make those rows of run directories
+    python scripts/study.py studies/NAME --collect DIR --keep          # add them to the rows that are there
     python scripts/study.py studies/NAME --repeat outputs/sweeps/again # hold runs against the rows
 
 Its runs are made by ``python train.py study=accumulation``. Files are written beside plan.yaml: runs.csv, tests.csv,
@@ -36,6 +37,8 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
         parser = Parser("study", __doc__ or "")
         parser.add_argument("study", type=Path, metavar="STUDY", help="the folder of a plan.yaml")
         parser.add_argument("--collect", type=Path, nargs="+", metavar="DIR", help="write runs.csv of these runs first")
+        keep = "with --collect: keep the rows of runs that are not in DIR, as of another machine"
+        parser.add_argument("--keep", action="store_true", help=keep)
         again = "instead, hold these runs against the rows of the same arms and seeds"
         parser.add_argument("--repeat", type=Path, nargs="+", metavar="DIR", help=again)
         parser.add_argument("--paper", action="store_true", help="write every figure as PNG and as PDF too")
@@ -46,11 +49,13 @@ def main(words: Sequence[str] | None = None, console: Console | None = None) -> 
         plan = read_plan(asked.study)
         if asked.collect and asked.repeat:
             raise ConfigError("--collect and --repeat: expected one of them")
+        if asked.keep and not asked.collect:
+            raise ConfigError("--keep: expected beside --collect, whose rows it adds to those that are there")
         if asked.repeat:
             terminal.show_repeat(repeated(plan, read_rows(plan), find_runs(asked.repeat)[0]), console)
             return
         if asked.collect:
-            _collect(plan, asked.collect, console)
+            _collect(plan, asked.collect, console, keep=asked.keep)
         show(plan, console, paper=asked.paper, page=asked.page)
 
 
@@ -65,9 +70,9 @@ def show(plan: Plan, console: Console, *, paper: bool = False, page: Path | None
     console.print(f"\nwritten to {plan.path.parent}: {files}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _collect(plan: Plan, folders: Sequence[Path], console: Console) -> None:
+def _collect(plan: Plan, folders: Sequence[Path], console: Console, *, keep: bool) -> None:
     runs, left_out = find_runs(folders)
-    found = collect(plan, runs)
+    found = collect(plan, runs, read_rows(plan) if keep else ())
     if not found.rows:
         raise RunError(f"{', '.join(map(str, folders))}: no complete run of {plan.path}")
     for title, names in {

@@ -36,7 +36,7 @@ class Data:
         None, None, "what belongs in one part: a column of data.labels, or a pattern whose (…) names it in an id"
     )
     cache_dir: str | None = where(None, None, "of decoded folders; null = $XDG_CACHE_HOME/siamese or ~/.cache/siamese")
-    decode_workers: int = where(2, at_least(1), "images decoded at a time, by a process each")
+    decode_workers: int = where(2, at_least(1), "images decoded at a time, by a thread each")
     images_per_class: int | None = key(None, at_least(2), "a stratified subset of the training images")
     split: str = key(
         "by_image",

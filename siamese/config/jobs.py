@@ -38,5 +38,6 @@ class Study:
     claims: list[str] | None = key(None, None, "only the runs that these claims of it need; null = all")
     seeds: int | None = key(None, at_least(1), "only so many of its seeds; null = all")
     pilot: bool = key(False, None, "the runs of its pilot instead")
+    missing: bool = key(False, None, "only the runs that runs.csv beside the plan does not have")
     arm: str | None = key(None, None, "of one job: the arm it belongs to; set by the study")
     digest: str | None = key(None, None, "of one job: of the plan as it was when the job began; set by the study")

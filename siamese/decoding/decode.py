@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from siamese.config.values import height_width
 from siamese.decoding.colour import colours
 from siamese.decoding.formats import formats, plugin_wanted
 from siamese.decoding.names import one_line
+from siamese.decoding.resize import fitted
 from siamese.errors import RunError
 from siamese.memory import total_memory
 
@@ -122,26 +123,10 @@ def _decode(image: Image.Image, decoding: Decoding) -> Decoded:
     if note:
         notes.append(note)
     upright = coloured if turn is None else coloured.transpose(turn)
-    if upright.size != (width, height):
-        upright = _fit(upright, (width, height), decoding)
-    pixels = np.asarray(upright).transpose(2, 0, 1)  # a copy: the next frame takes the place of the first
+    pixels = fitted(upright, decoding.size, decoding.fit, tuple(decoding.background))
     if image.format not in ONE_IMAGE and _has_more(image):
         notes.append(FRAMES)
     return Decoded(pixels, tuple(notes))
-
-
-def _fit(image: Image.Image, size: tuple[int, int], decoding: Decoding) -> Image.Image:
-    """``image`` brought to ``size``, width and height, as ``data.fit`` says."""
-    bicubic = Image.Resampling.BICUBIC
-    if decoding.fit == "crop":
-        return ImageOps.fit(image, size, method=bicubic)
-    if decoding.fit == "stretch":
-        return image.resize(size, bicubic)
-    scale = min(size[0] / image.width, size[1] / image.height)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    whole = Image.new("RGB", size, tuple(decoding.background))
-    whole.paste(image.resize((width, height), bicubic), ((size[0] - width) // 2, (size[1] - height) // 2))
-    return whole
 
 
 def _has_more(image: Image.Image) -> bool:
@@ -155,7 +140,7 @@ def _has_more(image: Image.Image) -> bool:
 
 def _check_memory(image: Image.Image) -> None:
     pixels, there = image.width * image.height, total_memory() if image.width * image.height > LARGE else None
-    needed = pixels * 8  # as decoded, and in RGB beside it
+    needed = pixels * 14  # as decoded, in RGB, and as what is resized
     if there is not None and needed > there:
         raise DamagedError(
             f"{image.width:,} x {image.height:,} pixels would take {needed / 1e9:,.1f} GB to decode; this machine has "

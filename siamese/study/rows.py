@@ -45,8 +45,9 @@ class Collected:
     outside: list[str]
 
 
-def collect(plan: Plan, runs: Iterable[Run]) -> Collected:
-    """The rows of the runs that ``plan`` asks for, of those whose directories are complete.
+def collect(plan: Plan, runs: Iterable[Run], kept: Iterable[Row] = ()) -> Collected:
+    """The rows of the runs that ``plan`` asks for, of those whose directories are complete, and of the other runs those
+    of ``kept``.
 
     Raises:
         RunError: for two runs of one arm and seed, and for runs of one arm that were asked for otherwise.
@@ -61,6 +62,7 @@ def collect(plan: Plan, runs: Iterable[Run]) -> Collected:
             raise RunError(f"{run.path}: a second run of {arm} with seed {seed}; name the folder of one sweep")
         else:
             found[place] = _row(run)
+    found = {row.place: row for row in kept} | found
     first: dict[str, Row] = {}
     for row in found.values():
         alike = first.setdefault(row.facts["arm"], row)

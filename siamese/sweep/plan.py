@@ -23,6 +23,7 @@ from siamese.config.schema import is_scientific
 from siamese.config.validate import flatten
 from siamese.errors import ConfigError
 from siamese.study.plan import read_plan
+from siamese.study.rows import ROWS, read_rows
 
 UNSAID = ("sweep", "study", "experiment")  # what a job does not repeat in its name
 LONGEST = 100  # characters of the readable part of a directory's name
@@ -209,8 +210,14 @@ def _runs_of_study(
     if asked["plan"] is None:
         return []
     study = read_plan(Path(asked["plan"]))
+    runs = study.asked(asked["claims"], asked["seeds"], pilot=asked["pilot"])
+    if asked["missing"]:
+        there = {row.place for row in read_rows(study)}
+        runs = [run for run in runs if run not in there]
+        if not runs:
+            raise ConfigError(f"study.missing=true: {study.path.parent / ROWS} has every run that is asked for")
     out = []
-    for arm, seed in study.asked(asked["claims"], asked["seeds"], pilot=asked["pilot"]):
+    for arm, seed in runs:
         told = [f"study.arm={arm}", f"seed={seed}"]
         own = {o.get_key_element(): str(o.input_line) for o in parser.parse_overrides([*study.arms[arm], *told])}
         for key in own.keys() & axes.keys():

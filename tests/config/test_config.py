@@ -152,6 +152,7 @@ DEFAULTS = {
     "callbacks.progress_bar": True,
     "figures.draw": True,
     "study.pilot": False,
+    "study.missing": False,
     "sweep.fail_fast": False,
     "device.channels_last": True,
     "trainer.deterministic": False,

@@ -34,7 +34,7 @@ from siamese.data.files.lock import locked
 from siamese.data.files.stored import StoredImages
 from siamese.data.images import LabelledImages
 from siamese.data.load import describe
-from siamese.decoding import rows
+from siamese.decoding import pool, rows
 from siamese.errors import ConfigError, RunError
 
 SIDE = 8
@@ -171,7 +171,7 @@ def test_rows_of_a_collection_that_is_used_in_part_stay(folder: Folder, monkeypa
 def test_what_was_decoded_before_a_stop_is_kept(
     error: BaseException, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grow, "TOGETHER", 4)
+    monkeypatch.setattr(pool, "TOGETHER", 4)
     decode = rows.decode
 
     def stopping(file: Path, decoding: Any) -> Any:
@@ -187,7 +187,7 @@ def test_what_was_decoded_before_a_stop_is_kept(
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grow, "TOGETHER", 4)
+    monkeypatch.setattr(pool, "TOGETHER", 4)
     pwrite, room = os.pwrite, 6 * ROW
 
     def filling(descriptor: int, content: memoryview, place: int) -> int:

@@ -1,30 +1,28 @@
-"""Processes that decode: the same as one does alone, and what is left when something stops them."""
+"""Threads that decode: the same as one does alone, and what is left when something stops them."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import resource
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image
 from support.images import write_folder
 from support.processes import ROOT
 
 from siamese.config.data import Data
 from siamese.data.files import cache, grow
+from siamese.data.files.index import Index, read_index
 from siamese.data.images import LabelledImages
 from siamese.data.load import describe
-from siamese.decoding import formats, pool
+from siamese.decoding import pool
 from siamese.errors import RunError
 
 SIDE, COUNT = 8, 60
@@ -34,8 +32,7 @@ BROKEN = ("a/004.png", "a/017.png", "b/029.png")
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of 60 images, which is large enough for processes; few of them are a task."""
-    monkeypatch.setattr(grow, "ALONE", 0)
+    """A folder of 60 images; few of them are a task."""
     monkeypatch.setattr(pool, "TOGETHER", 4)
     write_folder(tmp_path / "images", {"a": COUNT // 2, "b": COUNT // 2}, size=(SIDE, SIDE))
     return tmp_path / "images"
@@ -89,35 +86,6 @@ def test_files_that_stay_damaged_take_no_room(root: Path) -> None:
     assert kept(root) == before
 
 
-def test_a_killed_process_is_one_line_with_its_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take = pool.Worker.take
-
-    def killed(self: pool.Worker, task: pool.Task) -> None:
-        if task.first == 40:
-            self.process.kill()
-        take(self, task)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pool.Worker, "take", killed)
-        with pytest.raises(RunError) as error:
-            decoded(root, 2)
-    assert str(error.value) == (
-        "a process was killed (SIGKILL) while it decoded one of b/010.png, b/011.png, b/012.png, b/013.png (too little "
-        "memory may be free: set data.decode_workers=1); what was decoded is kept"
-    )
-    assert 32 <= len(kept(root)["rows"]) <= 56  # type: ignore[arg-type]
-    assert len(decoded(root, 2).ids) == COUNT
-
-
-def test_a_process_that_cannot_start_is_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RunError, match=r"a process to decode images ended \(exit status 1\) before it began$"):
-        decoded(root, 2)
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(RunError, match=r"a process to decode images cannot be started \(No such file or directory\)$"):
-        decoded(root, 2)
-
-
 def test_a_full_disk_is_one_line_and_loses_nothing(root: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (42 * ROW, limits[1]))
@@ -132,92 +100,58 @@ def test_a_full_disk_is_one_line_and_loses_nothing(root: Path) -> None:
     assert len(decoded(root, 2).ids) == COUNT
 
 
-def test_an_interrupt_ends_the_processes_and_keeps_what_is_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer, workers = pool.Worker.answer, list[pool.Worker]()
+def test_an_interrupt_ends_the_threads_and_keeps_what_is_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, taken = grow._take, list[int]()
 
-    def interrupted(self: pool.Worker) -> dict[str, object]:
-        workers.append(self)
-        if len(workers) == 8:
+    def interrupted(index: Index, row: int, *others: Any) -> None:
+        take(index, row, *others)
+        taken.append(row)
+        if len(taken) == 5:
             raise KeyboardInterrupt
-        return answer(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool.Worker, "answer", interrupted)
+        patch.setattr(grow, "_take", interrupted)
         with pytest.raises(KeyboardInterrupt):
             decoded(root, 2)
-    assert {worker.process.returncode for worker in workers} == {-signal.SIGKILL}
-    assert len(kept(root)["rows"]) in (4 * 5, 4 * 6)  # type: ignore[arg-type]  # the first answer of each is a greeting
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert len(kept(root)["rows"]) == 5 * 4  # type: ignore[arg-type]
     assert len(decoded(root, 2).ids) == COUNT
 
 
-class Toy(ImageFile.ImageFile):
-    """A format of raw grey pixels."""
-
-    format = "TOY"
-
-    def _open(self) -> None:
-        self._mode, self._size = "L", (SIDE, SIDE)
-        self.tile = [ImageFile._Tile("raw", (0, 0, SIDE, SIDE), 4, ("L", 0, 1))]
-
-
-@pytest.fixture
-def toy() -> Iterator[None]:
-    Image.init()
-    Image.register_open("TOY", Toy, lambda prefix: prefix.startswith(b"TOY!"))
-    Image.register_extension("TOY", ".toy")
-    formats.formats.cache_clear()
-    formats.suffixes.cache_clear()
-    yield
-    del Image.OPEN["TOY"], Image.EXTENSION[".toy"]
-    Image.ID.remove("TOY")
-    formats.formats.cache_clear()
-    formats.suffixes.cache_clear()
-
-
-@pytest.mark.usefixtures("toy")
-def test_a_format_that_only_this_process_knows_is_decoded(root: Path) -> None:
-    pixels = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
-    (root / "a" / "mine.toy").write_bytes(b"TOY!" + pixels.tobytes())
-    (root / "a" / "broken.toy").write_bytes(b"TOY?")
-    source = decoded(root, 2)
-    assert len(source.ids) == COUNT + 1
-    (place,) = np.flatnonzero(source.ids == "a/mine.toy")
-    assert np.array_equal(source.images[place : place + 1][0].numpy(), np.stack([pixels] * 3))
-
-
-ORPHANED = """
-import os, sys
+KILLED = """
+import os, signal, sys, time
 from pathlib import Path
-from siamese.decoding.decode import Decoding
-from siamese.decoding.pool import decode_in_processes
-from siamese.data.files.lock import locked
-root = Path(sys.argv[1])
-with locked(root / "cache", wait=True) as lock, open(root / "pixels", "wb") as file:
-    how = Decoding(8, "crop", [0, 0, 0], "refuse", None, 1)
-    list(decode_in_processes((file.fileno(), lock), 0, root, ["pipe.png"], how))
+sys.path.insert(0, "tests")
+from decoding import test_pool
+from siamese.data.files import grow
+from siamese.data.files.index import read_index
+from siamese.decoding import pool, rows
+pool.TOGETHER, grow.SAVED, decode = 4, float(sys.argv[2]), rows.decode
+def kept():
+    index = next(map(read_index, (Path(sys.argv[1]).parent / "cache").iterdir()))
+    return index.rows if index else ()
+def killed(path, decoding):
+    if path.name == "020.png" and path.parent.name == "b":
+        while not grow.SAVED and not len(kept()) >= 40:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode(path, decoding)
+rows.decode = killed
+test_pool.decoded(Path(sys.argv[1]), 2)
 """
 
 
-def test_a_process_whose_parent_is_killed_keeps_the_lock_while_it_decodes(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")  # which the process reads until it is closed
-    parent = subprocess.Popen([sys.executable, "-c", ORPHANED, str(tmp_path)], cwd=ROOT)
-    deadline, pipe = time.monotonic() + 60, -1
-    while pipe < 0:
-        assert parent.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-        with contextlib.suppress(OSError):  # until the process has begun to read
-            pipe = os.open(tmp_path / "pipe.png", os.O_WRONLY | os.O_NONBLOCK)
-    parent.kill()
-    parent.wait()
-    with open(pipe, "wb"), open(tmp_path / "cache" / ".lock", "rb") as lock, pytest.raises(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with open(tmp_path / "cache" / ".lock", "rb") as lock:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+@pytest.mark.parametrize(("saved", "least"), [(0, 40), (60, 0)])
+def test_a_killed_process_loses_what_it_decoded_since_it_saved(saved: int, least: int, root: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(saved)], cwd=ROOT, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    (folder,) = (root.parent / "cache").iterdir()
+    index = read_index(folder)
+    assert (0 if index is None else len(index.rows)) in range(least, 57 if least else 1)
+    before = set[str]() if index is None else set(index.rows)
+    source = decoded(root, 2)
+    expected = [np.asarray(Image.open(root / one).convert("RGB")).transpose(2, 0, 1) for one in source.ids]
+    assert np.array_equal(source.images[:].numpy(), np.stack(expected))
+    after = read_index(folder)
+    assert after is not None
+    assert index is None or all(after.rows[path] == index.rows[path] for path in before)  # none is decoded again

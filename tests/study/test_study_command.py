@@ -53,6 +53,23 @@ def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> 
     assert "3 of 8 planned runs" in first
     assert "no verdict: one seed is a description" in first
 
+    elsewhere = tmp_path / "elsewhere"
+    sweep(train_cli, study, elsewhere, "study.missing=true", "study.seeds=2", "study.claims=[longer]")
+    assert {run.name.split("-")[1] for run in elsewhere.glob("arm-*")} == {"triplet_seed", "longer_seed"}
+    assert {run.name.split("-")[2] for run in elsewhere.glob("arm-*")} == {"8"}  # seed 7 has its rows
+    both = cli("scripts/study.py", study, "--collect", elsewhere, "--keep").stdout
+    assert "missing (3): koleo seed 8; triplet seed 9; koleo seed 9" in both
+    assert "5 of 8 planned runs" in both
+    done = train_cli(
+        "study=accumulation",
+        f"study.plan={study}/plan.yaml",
+        "study.missing=true",
+        "study.seeds=1",
+        f"hydra.sweep.dir={elsewhere}",
+        check=False,
+    )
+    assert (done.returncode, "runs.csv has every run that is asked for" in done.stderr) == (2, True)
+
     assert "finished before: arm=triplet seed=7" in sweep(train_cli, study, out)
     train_cli("data=digits", *WORDS, "seed=7", f"hydra.run.dir={out / 'stranger'}")
     done = cli("scripts/study.py", study, "--collect", out)

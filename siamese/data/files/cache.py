@@ -27,7 +27,7 @@ from siamese.runs.files import sweep_leftovers
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # of the cache; raised when decoding changes
+FORMAT = 3  # of the cache; raised when decoding changes
 
 Wanted = dict[str, tuple[int, int]]  # files by their paths, with sizes and times of change
 
@@ -61,8 +61,8 @@ def decoded(source: LabelledImages) -> LabelledImages:
     if held is None or held.missing or held.changed:
         missing = list(wanted) if held is None else held.missing
         try:
-            with locked(folder, wait=bool(missing)) as lock:
-                held, outcome = _complete(folder, files, wanted, lock)
+            with locked(folder, wait=bool(missing)):
+                held, outcome = _complete(folder, files, wanted)
         except OSError as error:  # which matters only where there is something to be written
             if not _all_damaged(files, missing, outcome):
                 raise RunError(
@@ -115,7 +115,7 @@ def _held(index: Index, file: IO[bytes], wanted: Wanted, bad: set[str]) -> Held:
     return Held(file, good, [path for path in wanted if path not in good], stamp_of(file) != index.stamp)
 
 
-def _complete(folder: Path, files: ImageFiles, wanted: Wanted, lock: int) -> tuple[Held, Outcome]:
+def _complete(folder: Path, files: ImageFiles, wanted: Wanted) -> tuple[Held, Outcome]:
     """Decode into ``folder``, which is locked, what it does not hold of ``wanted``; another process may have decoded
     some of it while the lock was waited for."""
     sweep_leftovers(folder)
@@ -139,7 +139,7 @@ def _complete(folder: Path, files: ImageFiles, wanted: Wanted, lock: int) -> tup
     missing = {path: found for path, found in wanted.items() if (index.rows.get(path) or ())[1:3] != found}
     if missing or changed:
         there = len(wanted) - len(missing)
-        outcome = grow(folder, index, files, missing, lock)
+        outcome = grow(folder, index, files, missing)
         count = len(missing) - len(outcome.damaged)
         if count:
             log.info(

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import os
 import re
+import time
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -19,15 +20,13 @@ from rich.progress import Progress
 from siamese.data.files.collection import ImageFiles
 from siamese.data.files.index import Index, Row, stamp_of
 from siamese.decoding.names import one_line
-from siamese.decoding.pool import decode_in_processes
-from siamese.decoding.rows import Done, decode_into, write
+from siamese.decoding.pool import decode_in_threads
+from siamese.decoding.rows import Done, write
 from siamese.errors import RunError
 
 log = logging.getLogger(__name__)
 
-TOGETHER = 64  # images that are decoded before they are counted as such: what an interrupt loses
-ALONE = 16 * 2**20  # bytes of files; to decode fewer takes about as long as to start processes for it
-SMALLEST = 2**15  # bytes that a file counts as at least: there is something to do with every one
+SAVED = 60.0  # seconds from one time to the next that the index is written: what a killed process loses
 WASTE = 64 * 2**20  # bytes of rows of files that are gone, which are left where they are
 PIXELS = re.compile(r"pixels-(\d+)\.bin")
 
@@ -39,43 +38,40 @@ class Outcome:
     damaged: dict[str, str] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def sorted(self, paths: Sequence[str]) -> Outcome:
-        """The same, in the order of ``paths``, whatever was decoded first."""
-        place = {path: i for i, path in enumerate(paths)}
-        damaged = {path: self.damaged[path] for path in sorted(self.damaged, key=place.__getitem__)}
-        notes = {note: sorted(self.notes[note], key=place.__getitem__) for note in sorted(self.notes)}
-        return Outcome(damaged, notes)
 
-
-def grow(folder: Path, index: Index, files: ImageFiles, wanted: dict[str, tuple[int, int]], lock: int) -> Outcome:
+def grow(folder: Path, index: Index, files: ImageFiles, wanted: dict[str, tuple[int, int]]) -> Outcome:
     """Decode the files of ``wanted`` (with sizes and times of change) into new rows, in their order, and write the
-    index. ``lock`` is the descriptor by which the folder is held.
+    index.
 
     Rows that are there are neither moved nor written over: who reads them goes on. What was decoded when something
-    stops it is kept.
+    stops it is kept, but for the last minute's where it is killed.
 
     Raises:
         OSError: when the pixels cannot be written.
         RunError: when the index cannot be.
     """
-    outcome, first = Outcome(), index.count
+    outcome, first, saved = Outcome(), index.count, time.monotonic()
     with open(folder / index.pixels, "ab", buffering=0):  # so that it is there
         pass
     with open(folder / index.pixels, "r+b", buffering=0) as file:
         file.truncate(first * index.row_bytes)  # without what a killed process left; a gap for what was cut off
         bar = Progress(transient=True, disable=not get_console().is_terminal)
+        decoding = decode_in_threads(file.fileno(), first, files.root, list(wanted), files.decoding)
         try:
-            with bar as progress, contextlib.closing(_decode(files, wanted, first, file, lock)) as decoded:
+            with bar as progress, contextlib.closing(decoding) as decoded:
                 task = progress.add_task(f"decoding {escape(one_line(files.root))}", total=len(wanted))
-                for row, paths, done in decoded:
-                    _take(index, row, paths, done, wanted, outcome)
-                    progress.advance(task, len(paths))
+                for row, some, done in decoded:
+                    _take(index, row, some, done, wanted, outcome)
+                    progress.advance(task, len(some))
+                    if time.monotonic() > saved + SAVED:
+                        save(folder, index, file)
+                        saved = time.monotonic()
         except BaseException:
             with contextlib.suppress(RunError, OSError):
                 finish(folder, index, file)
             raise
         finish(folder, index, file)
-    return outcome.sorted(list(wanted))
+    return outcome
 
 
 def _take(
@@ -94,12 +90,17 @@ def _take(
 def finish(folder: Path, index: Index, file: IO[bytes]) -> None:
     """Write the index of ``file``, which is whole."""
     file.truncate(index.count * index.row_bytes)  # without rows begun, or set aside for files that are damaged
-    os.fsync(file.fileno())
-    index.stamp = stamp_of(file)
-    index.write(folder)
+    save(folder, index, file)
     for name in os.listdir(folder):
         if PIXELS.fullmatch(name) and name != index.pixels:
             os.unlink(folder / name)  # those who read it still have it
+
+
+def save(folder: Path, index: Index, file: IO[bytes]) -> None:
+    """Write the index of ``file``, which may have rows begun beside those in it."""
+    os.fsync(file.fileno())
+    index.stamp = stamp_of(file)
+    index.write(folder)
 
 
 def next_name(folder: Path) -> str:
@@ -148,18 +149,3 @@ def status(files: ImageFiles, path: str) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return found.st_size, found.st_mtime_ns
-
-
-def _decode(
-    files: ImageFiles, wanted: dict[str, tuple[int, int]], first: int, file: IO[bytes], lock: int
-) -> Generator[tuple[int, Sequence[str], Done]]:
-    """The files of ``wanted`` decoded into the rows of ``file`` from ``first`` on: some at a time, the row of the first
-    of them, their paths, and what came of it."""
-    paths, decoding = list(wanted), files.decoding
-    if decoding.decode_workers > 1 and sum(max(size, SMALLEST) for size, _ in wanted.values()) > ALONE:
-        # They hold the lock too, as long as they may write, should this process be killed.
-        yield from decode_in_processes((file.fileno(), lock), first, files.root, paths, decoding)
-        return
-    for at in range(0, len(paths), TOGETHER):
-        some = paths[at : at + TOGETHER]
-        yield first + at, some, decode_into(file.fileno(), first + at, files.root, some, decoding)

@@ -18,9 +18,9 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wait: bool) -> Iterator[int]:
+def locked(folder: Path, *, wait: bool) -> Iterator[None]:
     """Hold ``folder``, which is made if it is missing; where another process does, ``wait`` for it, with a line in the
-    log. The lock goes with the process, however it ends, and with those that it handed the descriptor that is yielded.
+    log. The lock goes with the process, however it ends.
 
     Raises:
         OSError: when the folder cannot be written to; BlockingIOError when another process holds it and is not to be
@@ -28,7 +28,7 @@ def locked(folder: Path, *, wait: bool) -> Iterator[int]:
     """
     descriptor = _held(folder, wait)
     try:
-        yield descriptor
+        yield
     finally:
         os.close(descriptor)
 
