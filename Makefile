@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := chromium dataset-fashion-mnist
+# Where it is set, every process compiles torch and all that it imports anew, which takes longer than most of the tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run lint test test-fast docs system
 .NOTPARALLEL:

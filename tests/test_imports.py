@@ -49,6 +49,12 @@ def test_importing_a_package_imports_no_torch(package: str, apart: list[str]) ->
     assert int(done.stdout) > 0, f"{package} has no modules"
 
 
+def test_a_sweep_begins_without_what_measures() -> None:
+    heavy = "print([name for name in ('torch', 'scipy', 'sklearn', 'matplotlib') if name in sys.modules])"
+    command = [sys.executable, "-c", f"import sys, siamese.commands.train, siamese.sweep.sweep; {heavy}"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_no_file_is_too_long() -> None:
     folders = ("siamese", "scripts", "hydra_plugins")
     sources = [ROOT / "train.py", *(file for folder in folders for file in (ROOT / folder).rglob("*.py"))]

@@ -46,14 +46,15 @@ def clusters(images: int, classes: int) -> tuple[Any, Any]:
 
 
 def shared(threads: int) -> Any:
-    """The measures that both have: precision@1, R-precision, MAP@R, MRR, NMI and AMI."""
+    """The measures that both have: precision@1, R-precision, MAP@R, MRR, NMI and AMI, as ``measure`` comes by them."""
     from siamese.evaluation.blocks import rows
     from siamese.evaluation.probes import clustering
-    from siamese.evaluation.retrieval import retrieval
+    from siamese.evaluation.retrieval import all_against_all, rank
 
     def run(embeddings: Any, labels: Any, queries: int) -> None:
-        retrieval(embeddings, labels)
-        clustering(rows(embeddings, labels))
+        found = rows(embeddings, labels)
+        rank(all_against_all(found)).values()
+        clustering(found)
 
     return run
 

@@ -80,7 +80,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--table", action="store_true", help="print every measure of its summary.json again, and measure nothing")
     add("--figures-only", action="store_true", help="draw the figures again from the arrays that are there")
     add("--failures", action="store_true", help="print its worst classes and queries, and measure nothing")
-    add("--evaluation", metavar="NAME", help="--failures of RUN/evaluations/NAME, not of the run itself")
+    of = "--failures or --figures-only of RUN/evaluations/NAME, not of the run itself"
+    add("--evaluation", metavar="NAME", help=of)
     asked = parser.parse_args(words)
     if (asked.run is None) == (asked.embeddings is None):
         raise ConfigError("expected a run directory, or --embeddings FILE, and not both")
@@ -88,8 +89,10 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         raise ConfigError(f"--embeddings: needs no run and no images, and takes no {several(given)}")
     if asked.failures and (given := _given(asked, NOT_WITH_FAILURES)):
         raise ConfigError(f"--failures: reads tables that are there, and takes no {several(given)}")
-    if asked.evaluation is not None and not asked.failures:
-        raise ConfigError(f"--evaluation {asked.evaluation}: expected beside --failures, which reads it")
+    if asked.evaluation is not None and not (asked.failures or asked.figures_only):
+        raise ConfigError(
+            f"--evaluation {asked.evaluation}: expected beside --failures or --figures-only, which read it"
+        )
     return asked
 
 
@@ -153,12 +156,13 @@ def _show_table(run: Path) -> None:
 
 
 def _redraw(asked: argparse.Namespace, run: RunDirectory, config: Config) -> None:
-    out = RunDirectory(asked.out) if asked.out else run
-    count, failed = draw(run.path, out, config.figures.format)
+    source = evaluation_folder(run.path, asked.evaluation)
+    out = RunDirectory(asked.out or source)
+    count, failed = draw(source, out, config.figures.format)
     if failed:
         raise RunError(f"{several(failed)} could not be drawn; {count} figures are in {out.path / 'figures'}")
-    if not (run.path / "arrays").is_dir() or not count:
-        raise RunError(f"{run.path / 'arrays'}: holds nothing to draw figures from; evaluate without --figures-only")
+    if not (source / "arrays").is_dir() or not count:
+        raise RunError(f"{source / 'arrays'}: holds nothing to draw figures from; evaluate without --figures-only")
     log.info("%d figures are in %s", count, out.path / "figures")
 
 
@@ -211,11 +215,15 @@ def _evaluate(asked: argparse.Namespace, run: RunDirectory, config: Config) -> N
             }
         )
     out.summary(found.kept | found.entries)  # before what may find an array of another command damaged
-    draw(out.path, out, config.figures.format)
+    if config.figures.draw:
+        draw(out.path, out, config.figures.format)
     log.info("%s", results_table(found.entries, name))
     for note in found.notes:
         log.info("%s", note)
-    log.info("figures, arrays and summary.json are in %s", out.path)
+    drawn = "figures, " if config.figures.draw else ""
+    log.info("%sarrays and summary.json are in %s", drawn, out.path)
+    if not config.figures.draw:
+        log.info("its figures are drawn by --figures-only: the run has figures.draw=false")
 
 
 def _data(asked: argparse.Namespace, config: Config) -> Data:

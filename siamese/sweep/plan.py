@@ -23,7 +23,6 @@ from siamese.config.schema import is_scientific
 from siamese.config.validate import flatten
 from siamese.errors import ConfigError
 from siamese.study.plan import read_plan
-from siamese.study.rows import ROWS, read_rows
 
 UNSAID = ("sweep", "study", "experiment")  # what a job does not repeat in its name
 LONGEST = 100  # characters of the readable part of a directory's name
@@ -212,6 +211,8 @@ def _runs_of_study(
     study = read_plan(Path(asked["plan"]))
     runs = study.asked(asked["claims"], asked["seeds"], pilot=asked["pilot"])
     if asked["missing"]:
+        from siamese.study.rows import ROWS, read_rows  # with SciPy, which a sweep needs for nothing else
+
         there = {row.place for row in read_rows(study)}
         runs = [run for run in runs if run not in there]
         if not runs:

@@ -145,6 +145,8 @@ def test_what_cannot_be_made_again_is_named(run: Path, train_cli: Cli, file: str
 
 def test_evaluate_needs_no_status(run: Path, trained: Path, cli: Cli) -> None:
     (run / "status.json").unlink()
+    config = run / "config.resolved.yaml"
+    replace(config, config.read_bytes().replace(b"draw: true", b"draw: false"))
     done = cli("scripts/evaluate.py", run)
     assert "the run is in an unknown state, not completed" in done.stdout
     assert summary(run) == summary(trained)

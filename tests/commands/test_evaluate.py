@@ -46,6 +46,13 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+@pytest.fixture
+def undrawn(run: Path) -> Path:
+    """The same of a run that draws its figures only when asked to."""
+    edit_config(run, "figures", "draw", False)
+    return run
+
+
 def digests(folder: Path, *without: str) -> dict[str, str]:
     files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock"]
     names = {p.relative_to(folder).as_posix(): hashlib.md5(p.read_bytes()).hexdigest() for p in files}
@@ -201,41 +208,51 @@ def test_evaluating_again_gives_the_same_and_leaves_the_checkpoints(cli: Cli, ru
     assert "the classes nearest to each other" in done.stdout
 
 
-def test_another_checkpoint_goes_beside_the_best_ones_results(cli: Cli, run: Path) -> None:
-    before = digests(run)
-    cli(SCRIPT, run, "--checkpoint", "last", "--split", "test")
-    assert digests(run, "evaluations") == before
-    found = summary(run / "evaluations" / "last")
+def test_another_checkpoint_goes_beside_the_best_ones_results(cli: Cli, undrawn: Path) -> None:
+    before = digests(undrawn)
+    cli(SCRIPT, undrawn, "--checkpoint", "last", "--split", "test")
+    assert digests(undrawn, "evaluations") == before
+    found = summary(undrawn / "evaluations" / "last")
     assert {name.partition("/")[0] for name in found} == {"test"}
     assert found["test/auc"]["epoch"] == 2
-    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert not (run / "evaluations" / "last" / "arrays" / "validation.npz").exists()
-    about = evaluation(run / "evaluations" / "last")
+    last = torch.load(undrawn / "checkpoints" / "last.ckpt", weights_only=True)
+    assert not (undrawn / "evaluations" / "last" / "arrays" / "validation.npz").exists()
+    about = evaluation(undrawn / "evaluations" / "last")
     assert (about["checkpoint"], about["epoch"], about["data"]) == ("last", 2, "digits")
-    assert {row["part"] for row in per_class(run / "evaluations" / "last")} == {"test"}
-    done = cli(SCRIPT, run, "--checkpoint", "last.ckpt", "--split", "validation")
+    assert {row["part"] for row in per_class(undrawn / "evaluations" / "last")} == {"test"}
+    done = cli(SCRIPT, undrawn, "--checkpoint", "last.ckpt", "--split", "validation")
     assert f"evaluations/last: measured before, at {about['time']}; measured again in its place" in done.stdout
-    both = summary(run / "evaluations" / "last")
+    both = summary(undrawn / "evaluations" / "last")
     assert both == both | found
-    sizes = {part: len(arrays(run / "evaluations" / "last", part)["labels"]) for part in ("test", "validation")}
-    about = evaluation(run / "evaluations" / "last")
+    sizes = {part: len(arrays(undrawn / "evaluations" / "last", part)["labels"]) for part in ("test", "validation")}
+    about = evaluation(undrawn / "evaluations" / "last")
     assert (about["split"], about["images"], about["classes"]) == (sizes, sum(sizes.values()), 10)
-    assert {row["part"] for row in per_class(run / "evaluations" / "last")} == {"test", "validation"}
-    assert [path.name for path in (run / "evaluations").iterdir()] == ["last"]
+    assert {row["part"] for row in per_class(undrawn / "evaluations" / "last")} == {"test", "validation"}
+    assert [path.name for path in (undrawn / "evaluations").iterdir()] == ["last"]
     assert last["epoch"] == 1
+
+    assert "its figures are drawn by --figures-only: the run has figures.draw=false" in done.stdout
+    folder = undrawn / "evaluations" / "last"
+    assert not (folder / "figures").exists()
+    for path in folder.glob("arrays/*"):
+        if path.name not in ("roc_test.npz", "histogram_validation.npz"):  # a figure each
+            path.unlink()
+    cli(SCRIPT, undrawn, "--figures-only", "--evaluation", "last")
+    assert {path.name for path in (folder / "figures").iterdir()} == {"roc.png", "similarities_validation.png"}
+    assert digests(undrawn, "evaluations") == before
 
 
 def evaluation(folder: Path) -> dict:
     return json.loads((folder / "evaluation.json").read_text())
 
 
-def test_no_evaluation_takes_the_place_of_another(cli: Cli, run: Path, tmp_path: Path) -> None:
+def test_no_evaluation_takes_the_place_of_another(cli: Cli, undrawn: Path, tmp_path: Path) -> None:
     words = ("--data", "image_folder", "--root")
     roots = [tmp_path / name / "test" for name in ("one", "two")]
     for seed, root in enumerate(roots):
         write_folder(root, {"dog": 5 + seed, "fox": 5}, size=(8, 8), seed=seed)
-        cli(SCRIPT, run, *words, root, XDG_CACHE_HOME=str(tmp_path))
-    folders = sorted((run / "evaluations").iterdir(), key=lambda folder: len(folder.name))
+        cli(SCRIPT, undrawn, *words, root, XDG_CACHE_HOME=str(tmp_path))
+    folders = sorted((undrawn / "evaluations").iterdir(), key=lambda folder: len(folder.name))
     one, two = map(evaluation, folders)
     assert [folder.name for folder in folders] == [
         "best_image_folder_test",
@@ -245,36 +262,39 @@ def test_no_evaluation_takes_the_place_of_another(cli: Cli, run: Path, tmp_path:
         (str(roots[0]), 10, 2),
         (str(roots[1]), 11, 2),
     ]
-    manifest = json.loads((run / "manifest.json").read_text())
+    manifest = json.loads((undrawn / "manifest.json").read_text())
     assert {about["run_id"] for about in (one, two)} == {manifest["run_id"]}
     assert {entry["epoch"] for entry in summary(folders[0]).values()} == {one["epoch"]}
     before = [digests(folder) for folder in folders]
     (folders[1] / "summary.json").unlink()
-    done = cli(SCRIPT, run, *words, roots[1], XDG_CACHE_HOME=str(tmp_path))  # the same again, in its place
+    done = cli(SCRIPT, undrawn, *words, roots[1], XDG_CACHE_HOME=str(tmp_path))  # the same again, in its place
     assert f"{folders[1]}: measured before" in done.stdout
     (folders[0] / "evaluation.json").unlink()  # as an earlier version left it: nobody knows what of
-    cli(SCRIPT, run, *words, roots[0], XDG_CACHE_HOME=str(tmp_path))
-    assert len(list((run / "evaluations").iterdir())) == 3
+    cli(SCRIPT, undrawn, *words, roots[0], XDG_CACHE_HOME=str(tmp_path))
+    assert len(list((undrawn / "evaluations").iterdir())) == 3
     for folder, was in zip(folders, before, strict=True):
         assert {**digests(folder), "evaluation.json": ""} == {**was, "evaluation.json": ""}  # which has the time
 
 
-def test_a_folder_that_holds_another_evaluation_is_refused(cli: Cli, run: Path, tmp_path: Path) -> None:
+def test_a_folder_that_holds_another_evaluation_is_refused(cli: Cli, undrawn: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    cli(SCRIPT, run, "--checkpoint", "last", "--split", "test", "--out", out)
-    before, own = digests(out), digests(run)
+    cli(SCRIPT, undrawn, "--checkpoint", "last", "--split", "test", "--out", out)
+    before, own = digests(out), digests(undrawn)
     said = f"error: --out {out}: already holds the evaluation of last digits; choose another directory\n"
     for words, expected in (
         (["--out", out], said),
-        (["--checkpoint", "last", "--out", run], f"error: --out {run}: holds the run's own results; choose another"),
+        (
+            ["--checkpoint", "last", "--out", undrawn],
+            f"error: --out {undrawn}: holds the run's own results; choose another",
+        ),
     ):
-        done = cli(SCRIPT, run, *words, check=False)
+        done = cli(SCRIPT, undrawn, *words, check=False)
         assert done.returncode == 2
         assert done.stderr.startswith(expected)
         assert done.stderr.count("\n") == 1
-    assert (digests(out), digests(run)) == (before, own)
+    assert (digests(out), digests(undrawn)) == (before, own)
     (out / "evaluation.json").write_text('{"data": "digits"}')
-    done = cli(SCRIPT, run, "--out", out, check=False)
+    done = cli(SCRIPT, undrawn, "--out", out, check=False)
     assert (done.returncode, done.stderr) == (1, f"error: {out}/evaluation.json: has no root\n")
 
 
@@ -293,28 +313,36 @@ def test_a_damaged_array_costs_its_figure(cli: Cli, run: Path) -> None:
     assert alone.stderr.count("\n") == 1
 
 
-def test_one_part_alone_keeps_the_others_results_and_their_threshold(cli: Cli, run: Path) -> None:
-    before = summary(run)
-    table = per_class(run)
+def test_one_part_alone_keeps_the_others_results_and_their_threshold(cli: Cli, undrawn: Path) -> None:
+    before = summary(undrawn)
+    table = per_class(undrawn)
     spoilt = {**before, "test/auc": {**before["test/auc"], "value": 0.0}}
-    (run / "summary.json").write_text(json.dumps(spoilt))
-    status = json.loads((run / "status.json").read_text())
-    (run / "status.json").write_text(json.dumps({**status, "state": "interrupted"}))
-    done = cli(SCRIPT, run, "--split", "test")
-    assert summary(run) == before
-    assert per_class(run) == table
+    (undrawn / "summary.json").write_text(json.dumps(spoilt))
+    status = json.loads((undrawn / "status.json").read_text())
+    (undrawn / "status.json").write_text(json.dumps({**status, "state": "interrupted"}))
+    done = cli(SCRIPT, undrawn, "--split", "test")
+    assert summary(undrawn) == before
+    assert per_class(undrawn) == table
     assert "the run is interrupted, not completed" in done.stdout
-    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    assert json.loads((undrawn / "status.json").read_text())["state"] == "interrupted"
     assert "validation  " not in done.stdout.partition("┡")[0]
 
 
-def test_other_images_are_measured_by_their_embeddings(cli: Cli, run: Path, tmp_path: Path) -> None:
-    before = digests(run)
+def test_other_images_are_measured_by_their_embeddings(cli: Cli, undrawn: Path, tmp_path: Path) -> None:
+    before = digests(undrawn)
     folder = write_folder(tmp_path / "photos", {"dog": 12, "fox": 7, "lone": 1}, size=(20, 26))
     cli(
-        SCRIPT, run, "--data", "image_folder", "--root", folder, "--out", tmp_path / "out", XDG_CACHE_HOME=str(tmp_path)
+        SCRIPT,
+        undrawn,
+        "--data",
+        "image_folder",
+        "--root",
+        folder,
+        "--out",
+        tmp_path / "out",
+        XDG_CACHE_HOME=str(tmp_path),
     )
-    assert digests(run) == before
+    assert digests(undrawn) == before
     found, stored = summary(tmp_path / "out"), arrays(tmp_path / "out", "test")
     assert list(stored["class_names"]) == ["dog", "fox", "lone"]
     assert len(stored["labels"]) == 20  # nothing of it was trained on, so all of it is measured
@@ -326,7 +354,7 @@ def test_other_images_are_measured_by_their_embeddings(cli: Cli, run: Path, tmp_
     from siamese.models import conv_small
 
     net = conv_small([0.5] * 3, [0.5] * 3, width=4).eval()
-    weights = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    weights = torch.load(undrawn / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     net.load_state_dict({k.removeprefix("net."): v for k, v in weights.items()})
     images = load(
         Data({"_target_": "siamese.data.image_folder"}, str(folder), cache_dir=str(tmp_path / "siamese")), 0
@@ -392,13 +420,13 @@ def as_it_is(run: Path) -> None:
     pass
 
 
-def test_the_test_part_of_a_table_is_measured(cli: Cli, run: Path, tmp_path: Path) -> None:
+def test_the_test_part_of_a_table_is_measured(cli: Cli, undrawn: Path, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "photos", {"dog": 6, "fox": 6}, size=(20, 26))
     rows = [f"{kind}/{i:03d}.png,{kind},{'test' if i < 4 else 'train'}" for kind in ("dog", "fox") for i in range(6)]
     (tmp_path / "mine.csv").write_text("\n".join(["path,label,split", *rows]))
     words = ("--data", "label_file", "--root", folder, "--labels", tmp_path / "mine.csv")
-    cli(SCRIPT, run, *words, XDG_CACHE_HOME=str(tmp_path))
-    (out,) = (run / "evaluations").iterdir()
+    cli(SCRIPT, undrawn, *words, XDG_CACHE_HOME=str(tmp_path))
+    (out,) = (undrawn / "evaluations").iterdir()
     assert out.name == "best_label_file_photos_mine"
     with np.load(out / "arrays" / "test.npz", allow_pickle=False) as stored:
         assert sorted(stored["ids"]) == [f"{kind}/{i:03d}.png" for kind in ("dog", "fox") for i in range(4)]

@@ -114,7 +114,7 @@ def test_the_command_reads_the_tables_of_a_run(train_cli: Cli, cli: Cli, tmp_pat
     assert json.loads((run / "summary.json").read_text())["test/recall_at_1"]["value"] < 1
     for given_, complaint in (
         (("--failures", "--figures-only", "--data", "digits"), "takes no --data, --figures-only"),
-        (("--evaluation", "x"), "expected beside --failures"),
+        (("--evaluation", "x"), "expected beside --failures or --figures-only"),
         (("--failures", "--evaluation", "x"), "holds no evaluation 'x'; found none"),
     ):
         done = cli(SCRIPT, run, *given_, check=False)

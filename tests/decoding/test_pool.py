@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.images import write_folder
-from support.processes import ROOT
 
 from siamese.config.data import Data
 from siamese.data.files import cache, grow
 from siamese.data.files.index import Index, read_index
 from siamese.data.images import LabelledImages
 from siamese.data.load import describe
-from siamese.decoding import pool
+from siamese.decoding import pool, rows
+from siamese.decoding.decode import Decoded, Decoding
 from siamese.errors import RunError
 
 SIDE, COUNT = 8, 60
@@ -118,40 +119,36 @@ def test_an_interrupt_ends_the_threads_and_keeps_what_is_decoded(root: Path, mon
     assert len(decoded(root, 2).ids) == COUNT
 
 
-KILLED = """
-import os, signal, sys, time
-from pathlib import Path
-sys.path.insert(0, "tests")
-from decoding import test_pool
-from siamese.data.files import grow
-from siamese.data.files.index import read_index
-from siamese.decoding import pool, rows
-pool.TOGETHER, grow.SAVED, decode = 4, float(sys.argv[2]), rows.decode
-def kept():
-    index = next(map(read_index, (Path(sys.argv[1]).parent / "cache").iterdir()))
-    return index.rows if index else ()
-def killed(path, decoding):
-    if path.name == "020.png" and path.parent.name == "b":
-        while not grow.SAVED and not len(kept()) >= 40:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return decode(path, decoding)
-rows.decode = killed
-test_pool.decoded(Path(sys.argv[1]), 2)
-"""
-
-
 @pytest.mark.parametrize(("saved", "least"), [(0, 40), (60, 0)])
-def test_a_killed_process_loses_what_it_decoded_since_it_saved(saved: int, least: int, root: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(saved)], cwd=ROOT, timeout=120)
-    assert done.returncode == -signal.SIGKILL
-    (folder,) = (root.parent / "cache").iterdir()
-    index = read_index(folder)
+def test_a_killed_process_loses_what_it_decoded_since_it_saved(
+    saved: int, least: int, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = rows.decode
+
+    def there() -> Index | None:
+        (folder,) = (root.parent / "cache").iterdir()
+        return read_index(folder)
+
+    def killed(file: Path, decoding: Decoding) -> Decoded:
+        if file == root / "b" / "020.png":
+            while not saved and len(getattr(there(), "rows", ())) < least:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode(file, decoding)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "decode", killed)
+        patch.setattr(grow, "SAVED", saved)
+        process = multiprocessing.get_context("fork").Process(target=decoded, args=(root, 2))
+        process.start()
+        process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    index = there()
     assert (0 if index is None else len(index.rows)) in range(least, 57 if least else 1)
     before = set[str]() if index is None else set(index.rows)
     source = decoded(root, 2)
     expected = [np.asarray(Image.open(root / one).convert("RGB")).transpose(2, 0, 1) for one in source.ids]
     assert np.array_equal(source.images[:].numpy(), np.stack(expected))
-    after = read_index(folder)
+    after = there()
     assert after is not None
     assert index is None or all(after.rows[path] == index.rows[path] for path in before)  # none is decoded again

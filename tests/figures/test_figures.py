@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -594,11 +593,9 @@ for name, make in figures.drawings(run.path):
     figure.clear()
 print(peak() - before)
 """
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 300  # MB
-    assert time.monotonic() - began < 20
     drawn = list((tmp_path / "figures").iterdir())
     assert len(drawn) == len(ALWAYS | set(OF_A_PART)) - (classes == 11_000)  # whose samples are without triplets
     for path in drawn:
