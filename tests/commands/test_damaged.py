@@ -145,8 +145,6 @@ def test_what_cannot_be_made_again_is_named(run: Path, train_cli: Cli, file: str
 
 def test_evaluate_needs_no_status(run: Path, trained: Path, cli: Cli) -> None:
     (run / "status.json").unlink()
-    config = run / "config.resolved.yaml"
-    replace(config, config.read_bytes().replace(b"draw: true", b"draw: false"))
     done = cli("scripts/evaluate.py", run)
     assert "the run is in an unknown state, not completed" in done.stdout
     assert summary(run) == summary(trained)
@@ -165,6 +163,8 @@ def test_evaluate_names_a_damaged_summary(run: Path, cli: Cli, words: list[str])
 
 def test_the_summary_is_written_though_other_arrays_are_damaged(run: Path, trained: Path, cli: Cli) -> None:
     replace(run / "arrays" / "samples.npz", b"half")
+    config = run / "config.resolved.yaml"
+    replace(config, config.read_bytes().replace(b"draw: false", b"draw: true"))
     (run / "summary.json").unlink()
     done = cli("scripts/evaluate.py", run)
     assert f"figures: samples could not be drawn ({run / 'arrays' / 'samples.npz'}: could not be read" in done.stdout

@@ -328,12 +328,12 @@ def test_one_part_alone_keeps_the_others_results_and_their_threshold(cli: Cli, u
     assert "validation  " not in done.stdout.partition("┡")[0]
 
 
-def test_other_images_are_measured_by_their_embeddings(cli: Cli, undrawn: Path, tmp_path: Path) -> None:
-    before = digests(undrawn)
+def test_other_images_are_measured_by_their_embeddings(cli: Cli, run: Path, tmp_path: Path) -> None:
+    before = digests(run)
     folder = write_folder(tmp_path / "photos", {"dog": 12, "fox": 7, "lone": 1}, size=(20, 26))
     cli(
         SCRIPT,
-        undrawn,
+        run,
         "--data",
         "image_folder",
         "--root",
@@ -342,7 +342,7 @@ def test_other_images_are_measured_by_their_embeddings(cli: Cli, undrawn: Path, 
         tmp_path / "out",
         XDG_CACHE_HOME=str(tmp_path),
     )
-    assert digests(undrawn) == before
+    assert digests(run) == before
     found, stored = summary(tmp_path / "out"), arrays(tmp_path / "out", "test")
     assert list(stored["class_names"]) == ["dog", "fox", "lone"]
     assert len(stored["labels"]) == 20  # nothing of it was trained on, so all of it is measured
@@ -354,7 +354,7 @@ def test_other_images_are_measured_by_their_embeddings(cli: Cli, undrawn: Path, 
     from siamese.models import conv_small
 
     net = conv_small([0.5] * 3, [0.5] * 3, width=4).eval()
-    weights = torch.load(undrawn / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    weights = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     net.load_state_dict({k.removeprefix("net."): v for k, v in weights.items()})
     images = load(
         Data({"_target_": "siamese.data.image_folder"}, str(folder), cache_dir=str(tmp_path / "siamese")), 0
