@@ -36,7 +36,5 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     torch does it, in a third of the time: values differ by a level or two, and by more only where one side shrinks
     while the other grows, since torch begins with another of them.
     """
-    pixels = torch.from_numpy(np.array(image)).permute(
-        2, 0, 1
-    )  # a pixel's values stay together in memory, which is fastest
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # a pixel's values together in memory: the fastest
     return interpolate(pixels[None], size, mode="bicubic", antialias=True)[0].numpy()
