@@ -33,8 +33,8 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: str, background: tupl
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """``image`` at ``size`` by a bicubic filter, a = -1/2 and as wide as the reduction asks for. It is Pillow's as
-    torch does it, in a third of the time: values differ by a level or two, and by more only where one side shrinks
-    while the other grows, since torch begins with another of them.
+    torch does it, which takes less time: values differ by a level or two, and by more only where one side shrinks while
+    the other grows, since torch begins with another of them.
     """
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # a pixel's values together in memory: the fastest
     return interpolate(pixels[None], size, mode="bicubic", antialias=True)[0].numpy()
