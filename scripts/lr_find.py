@@ -1,4 +1,4 @@
-"""The command siamese-lr_find, from a checkout: python scripts/lr_find.py --help."""
+"""The command siamese-lr-find, from a checkout: python scripts/lr_find.py --help."""
 
 from siamese.commands.lr_find import main
 

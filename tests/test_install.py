@@ -21,7 +21,7 @@ COMMANDS = (
     "export",
     "index",
     "losses",
-    "lr_find",
+    "lr-find",
     "study",
     "models",
     "search",

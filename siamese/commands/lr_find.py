@@ -89,7 +89,7 @@ def write(rows: Sequence[dict[str, float]], best: int | None, words: Sequence[st
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = Parser("lr_find", __doc__ or "")
+    parser = Parser("lr-find", __doc__ or "")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="as after train.py")
     parser.add_argument("--low", type=float, default=1e-6, metavar="RATE", help="the first rate (1e-6)")
     parser.add_argument("--high", type=float, default=1.0, metavar="RATE", help="the last rate (1)")
