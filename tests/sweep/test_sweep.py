@@ -352,7 +352,7 @@ def test_a_launcher_loses_nothing_but_what_died(launcher: str, fake: Cli, sweeps
 SBATCH = """#!/bin/sh
 cp "$1" "$SLURM_RECORD/script.sh"
 (for task in 0 1; do
-  SLURM_JOB_ID=4$task SLURM_ARRAY_JOB_ID=4 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 sh "$1"
+  SLURM_JOB_ID=4$task SLURM_ARRAY_JOB_ID=4 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 sh "$SLURM_RECORD/script.sh"
 done) > "$SLURM_RECORD/log" 2>&1 &
 echo Submitted batch job 4
 """
