@@ -440,6 +440,7 @@ def test_in_one_process_a_job_that_fails_costs_only_itself(train_cli: Cli, tmp_p
     where = f"hydra.sweep.dir={tmp_path}/x"
     wrong = "optimizer.lr=1e300,1e-3"
     words = [*DIGITS[:-1], wrong, "seed=0", "optimizer=sgd", "trainer.max_epochs=1", "sweep.isolate=false", where]
+    words.append("figures.draw=false")
     done = train_cli("-m", *words, check=False)
     assert done.returncode == 1
     assert "1 of 2 jobs did not complete" in done.stderr

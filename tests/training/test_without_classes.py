@@ -80,7 +80,7 @@ def test_a_run_that_was_stopped_ends_the_same(run: Path, train_cli: Cli, tmp_pat
     own = json.loads((run / "manifest.json").read_text())["argv"]
     words = [word for word in own if "=" in word and not word.startswith(("hydra.run.dir", "trainer.max_epochs"))]
     again = tmp_path / "again"
-    train_cli(*words, "trainer.max_epochs=1", f"hydra.run.dir={again}")
+    train_cli(*words, "trainer.max_epochs=1", "figures.draw=false", f"hydra.run.dir={again}")
     train_cli(f"resume={again}", "trainer.max_epochs=2")
     for name in ("val/view_recall_at_1", "val/loss", "train/loss"):
         assert [row[name] for row in read_metrics(again / "metrics.csv")] == [
