@@ -24,7 +24,7 @@ from siamese.runs.find import find_runs
 from siamese.study import terminal
 from siamese.study.plan import Plan, read_plan
 from siamese.study.repeat import repeated
-from siamese.study.rows import ROWS, collect, read_rows, write_rows
+from siamese.study.rows import ROWS, collect, read_rows, rows_so_far, write_rows
 from siamese.study.verdicts import decide
 from siamese.study.writing import as_markdown, put_into, write
 
@@ -72,7 +72,7 @@ def show(plan: Plan, console: Console, *, paper: bool = False, page: Path | None
 
 def _collect(plan: Plan, folders: Sequence[Path], console: Console, *, keep: bool) -> None:
     runs, left_out = find_runs(folders)
-    found = collect(plan, runs, read_rows(plan) if keep else ())
+    found = collect(plan, runs, rows_so_far(plan) if keep else ())
     if not found.rows:
         raise RunError(f"{', '.join(map(str, folders))}: no complete run of {plan.path}")
     for title, names in {

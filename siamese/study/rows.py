@@ -81,6 +81,11 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
         file.write(as_csv({**row.facts, **{name: row.measures.get(name) for name in names}} for row in rows).encode())
 
 
+def rows_so_far(plan: Plan) -> list[Row]:
+    """The rows of runs.csv beside the plan, none before there is one; raises as :func:`read_rows` does."""
+    return read_rows(plan) if (plan.path.parent / ROWS).exists() else []
+
+
 def read_rows(plan: Plan) -> list[Row]:
     """The rows of runs.csv beside the plan, in the plan's order.
 

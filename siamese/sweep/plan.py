@@ -211,9 +211,9 @@ def _runs_of_study(
     study = read_plan(Path(asked["plan"]))
     runs = study.asked(asked["claims"], asked["seeds"], pilot=asked["pilot"])
     if asked["missing"]:
-        from siamese.study.rows import ROWS, read_rows  # with SciPy, which a sweep needs for nothing else
+        from siamese.study.rows import ROWS, rows_so_far  # with SciPy, which a sweep needs for nothing else
 
-        there = {row.place for row in read_rows(study)}
+        there = {row.place for row in rows_so_far(study)}
         runs = [run for run in runs if run not in there]
         if not runs:
             raise ConfigError(f"study.missing=true: {study.path.parent / ROWS} has every run that is asked for")

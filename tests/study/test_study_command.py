@@ -47,8 +47,8 @@ def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> 
         written(tmp_path / "study", words=WORDS, arms=ARMS, claims=CLAIMS, noise=["koleo", "triplet"]),
         tmp_path / "out",
     )
-    sweep(train_cli, study, out, "study.seeds=1")
-    first = cli("scripts/study.py", study, "--collect", out).stdout
+    sweep(train_cli, study, out, "study.seeds=1", "study.missing=true")  # before there is a runs.csv: all of them
+    first = cli("scripts/study.py", study, "--collect", out, "--keep").stdout
     assert "missing (5): triplet seed 8; koleo seed 8; longer seed 8" in first
     assert "3 of 8 planned runs" in first
     assert "no verdict: one seed is a description" in first
