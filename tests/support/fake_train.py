@@ -84,7 +84,9 @@ def train(composed: DictConfig) -> None:
                 time.sleep(1)
             if epoch == 2 and way == "orphan":
                 os.kill(os.getppid(), signal.SIGKILL)
-                time.sleep(10)  # until it is really gone, and the signal that says so is here
+                until = time.monotonic() + 10
+                while not stopped and time.monotonic() < until:  # until it is really gone, and the signal says so
+                    time.sleep(0.05)
     except Interrupted:
         run.status("interrupted")
         raise
