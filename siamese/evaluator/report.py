@@ -105,8 +105,11 @@ def tell(
     more: list[tuple[str, object]] = [("trainer.max_epochs", 2 * planned)] * (epochs == planned)
     if config.callbacks.patience is not None:  # which might end it again at once
         more.append(("callbacks.patience", "null"))
-    log.info("pictures are in %s; next:", path / "figures")
+    drawn = (run.path / "figures").exists()
+    log.info("pictures are in %s; next:" if drawn else "results are in %s; next:", path / "figures" if drawn else path)
     log.info("  %s %s --table  # every measure", evaluate, pasteable(path))
+    if not drawn:
+        log.info("  %s %s --figures-only  # pictures", evaluate, pasteable(path))
     log.info("  %s %s OTHER_RUN  # what differs", compare, pasteable(path))
     if further:
         log.info("  %s %s  # train further", train, pasteable(*resume_words(run.path, config), *more))

@@ -117,6 +117,7 @@ def test_the_terminal_says_what_is_optimised_and_where_results_are(run: Path) ->
     assert "epoch 2/2" in text
     assert "of 2, by val/auc, after" in text
     assert "recall_at_1" in text
+    assert "pictures are in" in text
     assert "--table  # every measure" in text
     assert str(run) in text
     log = (run / "train.log").read_text()
@@ -127,7 +128,9 @@ def test_the_same_command_gives_the_same_numbers_and_another_seed_others(
     run: Path, train_cli: Cli, tmp_path: Path
 ) -> None:
     words = (*QUICK, "loss=triplet_koleo", "trainer.max_epochs=2", "figures.draw=false")
-    train_cli(*words, "seed=0", f"hydra.run.dir={tmp_path / 'again'}")
+    undrawn = train_cli(*words, "seed=0", f"hydra.run.dir={tmp_path / 'again'}").stdout
+    assert "pictures are in" not in undrawn
+    assert "again --figures-only  # pictures" in undrawn
     assert metrics(run) == metrics(tmp_path / "again")
     train_cli(*words, "seed=1", f"hydra.run.dir={tmp_path / 'other'}")
     assert metrics(run) != metrics(tmp_path / "other")
