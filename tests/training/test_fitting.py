@@ -164,7 +164,8 @@ def test_whatever_micro_batch_fits_the_run_is_the_same(train_cli: Cli, tmp_path:
         said = batch(budget)
         assert said["micro_batch"] * said["window"] == said["effective"] == 48
         assert said["budget_gb"] == float(budget)
-        assert all(one["fits"] == (one["gb"] <= float(budget)) for one in said["tried"])
+        for one in said["tried"]:  # rounded alike, so that what was stopped just above the budget may stand as it
+            assert one["gb"] <= float(budget) if one["fits"] else one["gb"] >= float(budget)
         assert said["micro_batch"] == max(one["micro_batch"] for one in said["tried"] if one["fits"])
         found.add(said["micro_batch"])
     assert 48 in found
