@@ -106,7 +106,7 @@ def tell(
     if config.callbacks.patience is not None:  # which might end it again at once
         more.append(("callbacks.patience", "null"))
     drawn = (run.path / "figures").exists()
-    log.info("pictures are in %s; next:" if drawn else "results are in %s; next:", path / "figures" if drawn else path)
+    log.info("%s are in %s; next:", *(("pictures", path / "figures") if drawn else ("results", path)))
     log.info("  %s %s --table  # every measure", evaluate, pasteable(path))
     if not drawn:
         log.info("  %s %s --figures-only  # pictures", evaluate, pasteable(path))
