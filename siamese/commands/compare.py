@@ -29,7 +29,8 @@ from siamese.compare.metrics import MARGINS
 from siamese.compare.writing import check_heatmap, check_out, default_out, write
 from siamese.errors import ConfigError, RunError, several
 from siamese.runs.run import running
-from siamese.study.plan import PLAN, read_plan
+from siamese.study.plan import PLAN
+from siamese.study.reader import read_plan
 
 FAILED, BAD_COMMAND, NOTHING_USABLE, STRICT = 1, 2, 3, 4
 QUIET_LOOKS = 2  # looks without a running run that end --watch: the next job of a sweep takes seconds to appear

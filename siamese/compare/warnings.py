@@ -28,6 +28,8 @@ def provenance_warnings(
     devices = _distinct(runs, "device", "type")
     if len(devices) > 1:
         out.append(f"different devices: {', '.join(map(str, devices))}")
+    elif len(names := _distinct(runs, "device", "name")) > 1:
+        out.append(f"different {'GPUs' if devices == ['cuda'] else 'processors'}: {', '.join(names)}")
     data = _mixed_data(runs, groups)
     if data:
         out.append(f"mixed data: {len(data)} data sets (fingerprints {', '.join(data)})")

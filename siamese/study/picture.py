@@ -12,16 +12,18 @@ from siamese.compare.wording import difference_text
 from siamese.study.plan import Plan
 from siamese.study.verdicts import Compared, Decided
 
-WIDTH, LEFT, RIGHT, ROW = 820, 250, 260, 34  # of the drawing, of the names, of the words, of a line; in pixels
+PLOT, RIGHT, ROW = 310, 260, 34  # of the axis, of the words, of a line; in pixels
+LETTER, SMALL = 6.6, 5.7  # the widest usual letter of a name and of a note
 HEAD = 22  # of a line that names a claim
 COLOURS = {"HOLDS": "g0", "FAILS": "g1", "OPEN": "g2"}
 MEANINGS = {"HOLDS": "as the claim expects", "FAILS": "otherwise than it expects", "OPEN": "not settled"}
 FARTHEST = 12.0  # margins that the axis reaches; what lies beyond is an arrow at its end
+INSIDE = 14  # pixels from there to the square of a difference that lies beyond
 
 
 def forest(decided: Decided) -> Figure | None:
     """Point and 95 % interval of each comparison of a claim; None where nothing was compared yet."""
-    says = f"{decided.claim.says} {decided.says}."
+    says = f"{decided.claim.says} {decided.says}. (Margin shaded.)"
     return _drawn(f"claim_{decided.claim.name}", decided.claim.name, says, [decided])
 
 
@@ -37,11 +39,13 @@ def _drawn(slug: str, title: str, heading: str, decided: Sequence[Decided]) -> F
         return None
     named = len(decided) > 1
     low, high = _extent([row for _, rows in blocks for row in rows])
+    named_by = [words for _, rows in blocks for row in rows for words in _names(row)]
+    left = 24 + max(len(text) * wide for text, wide in named_by)
     top, bottom = 8, 8 + sum(HEAD * named + ROW * len(rows) for _, rows in blocks)
-    d = Drawing(WIDTH, bottom + 44, heading, "forest")
+    d = Drawing(left + PLOT + RIGHT, bottom + 44, heading, "forest")
 
     def x(value: float) -> float:
-        return LEFT + (min(max(value, low), high) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+        return left + (min(max(value, low), high) - low) / (high - low) * PLOT
 
     d.box(x(-1), top, x(1) - x(-1), bottom - top, "margin")
     at = ticks(low, high, 6)
@@ -50,7 +54,7 @@ def _drawn(slug: str, title: str, heading: str, decided: Sequence[Decided]) -> F
         d.add("path", d=f"M{short(x(value))} {top}V{bottom}", css="grid")
         d.text(x(value), bottom + 14, text)
     d.add("path", d=f"M{short(x(0))} {top}V{bottom}", css="base")
-    d.text((LEFT + WIDTH - RIGHT) / 2, bottom + 31, "difference in margins, 95 % interval", css="name")
+    d.text(left + PLOT / 2, bottom + 31, "difference in margins, 95 % interval", css="name")
     d.close()
     y = float(top)
     for one, rows in blocks:
@@ -69,21 +73,34 @@ def _row(d: Drawing, row: Compared, y: float, x: Callable[[float], float]) -> No
     assert row.found.interval is not None
     assert row.found.mean is not None
     bound = _bound(row)
-    mean, left, right = (x(value / bound) for value in (row.found.mean, *row.found.interval))
+    first, last = x(-math.inf), x(math.inf)
+    mean, low, high = (x(value / bound) for value in (row.found.mean, *row.found.interval))
+    mean = min(max(mean, first + INSIDE), last - INSIDE)
     d.open(css=f"series {COLOURS[row.answer]}")
-    ends = "".join(f"M{short(end)} {short(y - 4)}v8" for end in (left, right))
-    d.add("path", d=f"M{short(left)} {short(y)}H{short(right)}{ends}", css="whisker")
+    ends = "".join(_end(at, y, first, last) for at in dict.fromkeys((low, high)))
+    d.add("path", d=f"M{short(min(low, mean))} {short(y)}H{short(max(high, mean))}{ends}", css="whisker")
     d.box(mean - 3.5, y - 3.5, 7, 7, "square")
-    if abs(row.found.mean / bound) > FARTHEST:
-        out = math.copysign(1.0, row.found.mean)
-        base, tip = mean + 6 * out, mean + 11 * out
-        arrow = f"M{short(base)} {short(y - 4)}L{short(tip)} {short(y)}L{short(base)} {short(y + 4)}"
-        d.add("path", d=arrow, css="whisker")
     d.close()
-    d.text(8, y - 2, row.found.group.label, css="tick", anchor="start")
-    d.text(8, y + 10, f"{row.found.metric.name}, n={row.found.n}", css="note", anchor="start")
-    d.text(WIDTH - RIGHT + 16, y - 2, difference_text(row.found), css="tick", anchor="start")
-    d.text(WIDTH - RIGHT + 16, y + 10, f"{row.found.verdict or 'no verdict'}", css="note", anchor="start")
+    (name, _), (note, _) = _names(row)
+    d.text(8, y - 2, name, css="tick", anchor="start")
+    d.text(8, y + 10, note, css="note", anchor="start")
+    d.text(last + 16, y - 2, difference_text(row.found), css="tick", anchor="start")
+    verdict = f"{row.found.verdict or 'no verdict'}, n={row.found.n}"
+    d.text(last + 16, y + 10, verdict, css="note", anchor="start")
+
+
+def _names(row: Compared) -> tuple[tuple[str, float], tuple[str, float]]:
+    """What stands left of a line, above and below, each with the width of its letters."""
+    note = f"{row.found.metric.name} against {row.found.baseline.label}"
+    return (row.found.group.label, LETTER), (note, SMALL)
+
+
+def _end(at: float, y: float, first: float, last: float) -> str:
+    """The end of an interval: a cap, or an arrow where it lies beyond the axis, which is from ``first`` to ``last``."""
+    if first < at < last:
+        return f"M{short(at)} {short(y - 4)}v8"
+    base = at + (5 if at == first else -5)
+    return f"M{short(base)} {short(y - 4)}L{short(at)} {short(y)}L{short(base)} {short(y + 4)}"
 
 
 def _bound(row: Compared) -> float:

@@ -66,5 +66,12 @@ def _beside(row: Row, before: Row) -> Repeated:
         len(names),
         len(names) - len(apart),
         None if farthest is None else (farthest, *apart[farthest]),
-        [fact for fact in DEVICE if row.facts[fact] != before.facts[fact]],
+        [fact for fact in DEVICE if _differ(row.facts[fact], before.facts[fact])],
     )
+
+
+def _differ(now: str, before: str) -> bool:
+    """Whether devices, or versions of packages, differ as far as is known: a processor without a name may be any."""
+    if any(text.startswith("cpu ") for text in (now, before)):
+        now, before = now.rpartition(" ")[2], before.rpartition(" ")[2]
+    return now != before

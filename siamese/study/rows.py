@@ -20,7 +20,7 @@ from siamese.study.plan import Plan
 
 ROWS = "runs.csv"
 FACTS = ("arm", "seed", "overrides", "plan", "data", "split", "git", "device", "packages", "seconds")
-MEANS = ("train/gradient_cosine", "train/gradient_norm_ratio")  # of all epochs, from metrics.csv
+BY_EPOCH = ("train/gradient_cosine", "train/gradient_norm_ratio")  # from metrics.csv: of each epoch, and their mean
 MOST = 100_000  # rows
 
 
@@ -45,14 +45,14 @@ class Collected:
     outside: list[str]
 
 
-def collect(plan: Plan, runs: Iterable[Run], kept: Iterable[Row] = ()) -> Collected:
-    """The rows of the runs that ``plan`` asks for, of those whose directories are complete, and of the other runs those
-    of ``kept``.
+def collect(plan: Plan, runs: Iterable[Run], kept: Iterable[Row] = (), *, pilot: bool = False) -> Collected:
+    """The rows of the runs that ``plan`` asks for (where ``pilot``, for its pilot), of those whose directories are
+    complete, and of the other runs those of ``kept``.
 
     Raises:
         RunError: for two runs of one arm and seed, and for runs of one arm that were asked for otherwise.
     """
-    asked, found, outside = plan.asked(), dict[tuple[str, int], Row](), []
+    asked, found, outside = plan.asked(pilot=pilot), dict[tuple[str, int], Row](), []
     for run in runs:
         arm, seed = run.config.get("study.arm"), run.config.get("seed")
         place = (arm, seed)
@@ -66,7 +66,7 @@ def collect(plan: Plan, runs: Iterable[Run], kept: Iterable[Row] = ()) -> Collec
     first: dict[str, Row] = {}
     for row in found.values():
         alike = first.setdefault(row.facts["arm"], row)
-        if row.facts["overrides"] != alike.facts["overrides"]:
+        if _science(row.facts["overrides"].split()) != _science(alike.facts["overrides"].split()):
             raise RunError(
                 f"{row.facts['arm']}: seed {row.facts['seed']} was run with {row.facts['overrides']}, and seed "
                 f"{alike.facts['seed']} with {alike.facts['overrides']}; the runs of an arm differ by their seed alone"
@@ -133,9 +133,10 @@ def _row(run: Run) -> Row:
 
     git, device = node("git"), node("device")
     measures = {name: value for name in run.summary if (value := run.metric(name)) is not None}
-    for name in MEANS:
-        if column := [float(row[name]) for row in run.rows if row.get(name)]:
-            measures[name] = statistics.fmean(column)
+    for name in BY_EPOCH:
+        if epochs := {row["epoch"]: float(row[name]) for row in run.rows if row.get(name)}:
+            measures[name] = statistics.fmean(epochs.values())
+            measures |= {f"{name}/epoch_{epoch}": value for epoch, value in epochs.items()}
     return Row(
         {
             "arm": str(run.config["study.arm"]),
@@ -167,6 +168,10 @@ def _overrides(run: Run) -> list[str]:
         raise RunError(
             f"{path}: does not say how {run.name} was asked for; expected the runs where their sweep left them"
         )
-    return [
-        word for word in map(str, words) if is_scientific(word.lstrip("~+").partition("=")[0]) and word[:5] != "seed="
-    ]
+    return _science(map(str, words))
+
+
+def _science(words: Iterable[str]) -> list[str]:
+    """Those of ``words`` that say what is trained: not the seed, nor the device, which has a column of its own."""
+    keys = [(word, word.lstrip("~+").partition("=")[0]) for word in words]
+    return [word for word, key in keys if is_scientific(key) and key not in ("seed", "device")]

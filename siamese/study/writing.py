@@ -3,24 +3,26 @@ and plan.yaml alone, so that whoever has these two can make the others again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from siamese.compare.figure import Figure
 from siamese.compare.standalone import standalone
 from siamese.compare.tables import as_csv
 from siamese.compare.theme import page_css
 from siamese.compare.wording import difference_text, margin_text, number, p_value
 from siamese.errors import ConfigError
 from siamese.runs.files import atomic
-from siamese.study.picture import forest, overview
-from siamese.study.plan import Plan
+from siamese.study.picture import COLOURS, forest, overview
+from siamese.study.plan import Claim, Plan
 from siamese.study.rows import Row
-from siamese.study.verdicts import Answer, Compared, Decided
+from siamese.study.verdicts import Compared, Decided
 
+SHARED = {"data": "images", "split": "split", "git": "code", "device": "device", "packages": "packages"}  # by a pair
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"  # of the tables in a page
 
 
@@ -31,7 +33,7 @@ def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper:
         RunError: when a file cannot be written.
     """
     folder = plan.path.parent
-    drawn = [f for f in (overview(plan, decided), *map(forest, decided)) if f is not None]
+    drawn = _drawn(plan, decided)
     figures = {f"{f.slug}.svg": standalone(f).encode() for f in drawn}
     if paper:
         from siamese.compare.paper import as_paper  # slow to import
@@ -44,10 +46,19 @@ def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper:
     for name, content in contents.items():
         with atomic(folder / name) as file:
             file.write(content)
-    for old in (folder / "figures").glob("*"):  # of earlier rows
+    _sweep_out(folder / "figures", figures)
+    return ["report.html", "tests.csv", "table.md", *["figures/"] * bool(figures)]
+
+
+def _drawn(plan: Plan, decided: Sequence[Decided]) -> list[Figure]:
+    return [f for f in (overview(plan, decided), *map(forest, decided)) if f is not None]
+
+
+def _sweep_out(folder: Path, figures: Collection[str]) -> None:
+    """Remove the figures of earlier rows that are not among ``figures``."""
+    for old in folder.glob("*"):
         if old.suffix in (".svg", ".png", ".pdf") and old.name not in figures:
             old.unlink()
-    return ["report.html", "tests.csv", "table.md", *["figures/"] * bool(figures)]
 
 
 def comparisons_csv(decided: Sequence[Decided]) -> str:
@@ -85,12 +96,12 @@ def _comparison(one: Decided, c: Compared) -> dict[str, Any]:
     }
 
 
-def as_markdown(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> str:
-    """The table of verdicts, and a table a claim."""
+def as_markdown(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], pictures: str = "figures") -> str:
+    """The table of verdicts, and a table and a picture a claim, which is in the folder ``pictures``."""
     lines = ["| claim | answer | seeds |", "|---|---|---|"]
     for one in decided:
         seeds = f"{one.seeds} of {one.claim.seeds}"
-        lines.append(f"| [{one.claim.says}](#{one.claim.name}) | {one.says} | {seeds} |")
+        lines.append(f"| [{_cell(one.claim.says)}](#{one.claim.name}) | {one.says} | {seeds} |")
     for one in decided:
         lines += ["", f"### {one.claim.name}", "", f"{one.claim.says} **{one.says}.**", ""]
         lines += [
@@ -101,14 +112,21 @@ def as_markdown(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> 
             d = c.found
             cells = [d.group.label, d.baseline.label, d.metric.name, c.expected, difference_text(d) or "—"]
             cells += [margin_text(d.metric), p_value(d.p_holm) or "—", noise_text(c), f"{d.says} n={d.n}"]
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+        if (figure := forest(one)) is not None:
+            lines += ["", f"![The differences above in multiples of their margins]({pictures}/{figure.slug}.svg)"]
         lines += ["", f"*What would change it:* {one.claim.changes}"]
     lines += ["", *(f"*{line}*" for line in notes(plan, rows))]
     return "\n".join(lines) + "\n"
 
 
-def put_into(page: Path, table: str) -> None:
-    """Put ``table`` between the markers of ``page``, in the place of what is there.
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def put_into(page: Path, plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> None:
+    """Put the tables between the markers of ``page``, in the place of what is there, and the figures into the folder
+    beside it that has its name.
 
     Raises:
         ConfigError: for a file without the two markers, in this order.
@@ -121,6 +139,13 @@ def put_into(page: Path, table: str) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ConfigError(f"--page {page}: expected the lines {BEGIN} and {END}")
+    folder = page.with_suffix("")
+    figures = {f"{f.slug}.svg": standalone(f).encode() for f in _drawn(plan, decided)}
+    for name, content in figures.items():
+        with atomic(folder / name) as file:
+            file.write(content)
+    _sweep_out(folder, figures)
+    table = as_markdown(plan, rows, decided, folder.name)
     with atomic(page) as file:
         file.write(f"{before}{BEGIN}\n\n{table}\n{END}{after}".encode())
 
@@ -135,10 +160,25 @@ def noise_text(c: Compared) -> str:
 def notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """What a reader has to know of the rows: how many of those planned there are, and under which plan they ran."""
     out = [f"{len(rows)} of {len(plan.asked())} planned runs."]
-    if plans := sorted({row.facts["plan"] for row in rows} - {plan.digest}):
+    if plans := sorted({row.facts["plan"] or "none" for row in rows} - {plan.digest}):
         earlier = sum(row.facts["plan"] != plan.digest for row in rows)
         out.append(f"The plan changed after runs had begun: {earlier} of them are of {', '.join(plans)}.")
-    return out
+    known = {row.place: row.facts for row in rows}
+    return out + [line for claim in plan.claims if (line := _unlike(claim, known))]
+
+
+def _unlike(claim: Claim, known: Mapping[tuple[str, int], Mapping[str, str]]) -> str:
+    """What the two sides of some pair of ``claim`` do not share, beside what they are compared in."""
+    found: dict[str, set[int]] = {}
+    for seed in {seed for _, seed in known}:
+        sides = [[known.get((arm, seed)) for arm in side.arms] for side in (claim.baseline, *claim.sides)]
+        for side in sides[1:]:
+            both = [facts for facts in (*sides[0], *side) if facts is not None]
+            for fact, words in SHARED.items() if len(both) == len(sides[0]) + len(side) else ():
+                if len({facts[fact] for facts in both}) > 1:
+                    found.setdefault(words, set()).add(seed)
+    what = [f"{words} (seed{'s' * (len(of) > 1)} {', '.join(map(str, sorted(of)))})" for words, of in found.items()]
+    return f"{claim.name}: the two sides differ in {', '.join(what)}." if what else ""
 
 
 def page(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> str:
@@ -158,5 +198,5 @@ def page(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> str:
         forest=forest,
         noise=noise_text,
         notes=notes(plan, rows),
-        tones={Answer.HOLDS: "equivalent", Answer.FAILS: "different", Answer.OPEN: "inconclusive"},
+        colours=COLOURS,
     )

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from siamese.config.schema import is_scientific
 from siamese.config.validate import flatten
 from siamese.errors import ConfigError
-from siamese.study.plan import read_plan
+from siamese.study.reader import read_plan
 
 UNSAID = ("sweep", "study", "experiment")  # what a job does not repeat in its name
 LONGEST = 100  # characters of the readable part of a directory's name
@@ -208,8 +208,12 @@ def _runs_of_study(
     asked = cast(dict[str, Any], OmegaConf.to_container(master.study, resolve=True))
     if asked["plan"] is None:
         return []
+    if asked["seeds"] is not None and asked["seeds"] < 1:
+        raise ConfigError(f"study.seeds={asked['seeds']}: expected at least 1, or null for all")
     study = read_plan(Path(asked["plan"]))
     runs = study.asked(asked["claims"], asked["seeds"], pilot=asked["pilot"])
+    if not runs:
+        raise ConfigError(f"study.claims={asked['claims']}: no run is asked for; expected claims, or null for all")
     if asked["missing"]:
         from siamese.study.rows import ROWS, rows_so_far  # with SciPy, which a sweep needs for nothing else
 

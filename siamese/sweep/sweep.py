@@ -31,7 +31,7 @@ from siamese.runs.files import atomic, write_json
 from siamese.runs.locks import claim, holder, release
 from siamese.runs.read import holds_a_run
 from siamese.runs.state import State, state
-from siamese.study.plan import read_plan
+from siamese.study.reader import read_plan
 from siamese.sweep.job import FORK, PATIENCE, STOP, Job, cores
 from siamese.sweep.plan import Plan, Planned, plan
 from siamese.sweep.progress import SIGNALS, Watch, table

@@ -38,7 +38,7 @@ from siamese.training.limits import Limits
 from siamese.training.module import SiameseModule
 from siamese.training.monitor import PREFIX, term_name
 from siamese.training.parts import EveryEpochs
-from siamese.training.precision import precision_of
+from siamese.training.precision import precision_of, processor
 from siamese.training.progress import ProgressBar, ProgressLines
 from siamese.training.recorder import Recorder
 from siamese.training.schedule import schedule
@@ -251,7 +251,7 @@ def make_profiler(name: str | None, directory: Path) -> Profiler | None:
 def device_facts(trainer: pl.Trainer) -> dict[str, Any]:
     """What ``trainer`` runs on, for the manifest."""
     device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
         "type": device.type,
         "name": name,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import platform
+import re
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -56,6 +59,15 @@ def has_bf16(accelerator: str) -> tuple[bool, str]:
     if found:
         return True, f"this CPU has {' and '.join(found)}"
     return False, "this CPU has neither AMX nor AVX512-BF16"
+
+
+def processor() -> str:
+    """What the processor calls itself, and what it has for bfloat16; runs on two kinds differ in their last digits."""
+    file = Path("/proc/cpuinfo")  # of Linux; elsewhere Python knows
+    model = re.search(r"^model name\s*: (.+)$", file.read_text(), re.MULTILINE) if file.exists() else None
+    name = model[1] if model else platform.processor() or platform.machine()
+    there = [feature for feature, has in _of_cpu().items() if has]
+    return " with ".join([name, *([" and ".join(there)] if there else [])])
 
 
 def _of_cpu() -> dict[str, bool]:

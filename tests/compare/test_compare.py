@@ -264,9 +264,19 @@ def test_warnings_of_mixed_data_splits_batches_and_missing_values(tmp_path):
     text = "\n".join(found.warnings)
     assert "mixed data: 2 data sets" in text
     assert "different devices: cpu, cuda" in text or "different devices: cuda, cpu" in text
+    assert "different processors" not in text
     assert "pairs on different splits: (batch_size=16, accumulate_grad_batches=8)" in text
     assert "train/koleo depends on the batch" in text
     assert "test/auc: 1 of 6 runs have no value" in text
+
+
+@pytest.mark.parametrize(("kind", "says"), [("cpu", "processors"), ("cuda", "GPUs")])
+def test_warnings_of_other_processors(kind, says, tmp_path):
+    for seed, name in enumerate(["one", "one", "other", None]):  # runs of earlier versions do not say
+        device = {"device": {"type": kind, "name": name}}
+        write_run(tmp_path / f"{seed}", {BATCH: 16 + 16 * (seed % 2), "seed": seed}, {"test/auc": 0.5}, manifest=device)
+    said = [warning for warning in compare([tmp_path], Options()).warnings if warning.startswith("different")]
+    assert said == [f"different {says}: one, other"]
 
 
 # -- verdicts ----------------------------------------------------------------------------------

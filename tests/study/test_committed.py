@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.processes import ROOT
 
-from siamese.study.plan import read_plan
+from siamese.compare.standalone import standalone
+from siamese.compare.wording import difference_text
+from siamese.study.picture import forest, overview
+from siamese.study.plan import Side
+from siamese.study.reader import read_plan
 from siamese.study.rows import read_rows
-from siamese.study.verdicts import decide
+from siamese.study.verdicts import Answer, decide
 from siamese.study.writing import BEGIN, END, as_markdown, comparisons_csv
 
 STUDIES = sorted(path.parent for path in (ROOT / "studies").glob("*/runs.csv"))
@@ -32,10 +38,54 @@ def test_files_and_page_are_made_of_the_rows(study: Path) -> None:
     rows = read_rows(plan)
     decided = decide(plan, rows)
     assert (study / "tests.csv").read_text() == comparisons_csv(decided)
-    table = as_markdown(plan, rows, decided)
-    assert (study / "table.md").read_text() == table
+    assert (study / "table.md").read_text() == as_markdown(plan, rows, decided)
+    table = as_markdown(plan, rows, decided, study.name)
     assert page_of(study).split(BEGIN)[1].split(END)[0].strip() == table.strip()
     assert {row.facts["plan"] for row in rows} == {plan.digest}
+    beside = ROOT / "docs" / "studies" / study.name
+    drawn = {f"{f.slug}.svg": standalone(f) for f in (overview(plan, decided), *map(forest, decided)) if f is not None}
+    for folder in (study / "figures", beside):
+        assert {path.name: path.read_text() for path in folder.iterdir()} == drawn
+
+
+def test_every_number_beside_an_interval_in_the_page_of_the_article_is_of_its_rows() -> None:
+    """Of the table of KoLeo's weights: mean and standard deviation of either AUC, and the mean effective rank."""
+    rows = read_rows(read_plan(ROOT / "studies" / "article"))
+    lines = page_of(ROOT / "studies" / "article").split("## Weights of KoLeo")[1].split("\n\n*Mean")[0].splitlines()
+    found = {cells[1]: cells[3:6] for line in lines if (cells := [c.strip() for c in line.split("|")])[1:2]}
+    for weight in ("1.0", "0.5", "0.1", "0.01", "0.001", "none"):
+        arm = "triplet" if weight == "none" else f"koleo_{weight}"
+        own = [row.measures for row in rows if row.facts["arm"] == arm]
+        assert len(own) == 5
+        val, test = ([m[f"{part}/auc"] for m in own] for part in ("val", "test"))
+        texts = [f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}" for values in (val, test)]
+        assert found[weight] == [*texts, f"{statistics.fmean(m['test/effective_rank'] for m in own):.1f}"]
+
+
+def test_what_was_not_planned_is_of_the_rows_too() -> None:
+    """Memory accumulation against the large batch, of which the page of accumulation says that it was not planned."""
+    study = ROOT / "studies" / "accumulation"
+    plan = read_plan(study)
+    (memory,) = (claim for claim in plan.claims if claim.name == "memory")
+    beside = replace(memory, baseline=Side("koleo_128x1"), family="not planned")
+    ((found,),) = (one.comparisons for one in decide(replace(plan, claims=(beside,)), read_rows(plan)))
+    mean, low, high = re.findall(r"×[\d.]+", difference_text(found.found))
+    assert f"with {mean} ({low} to {high}; a comparison that was not planned)" in " ".join(page_of(study).split())
+
+
+WORDS = ("no one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen").split()
+WORDS += ["seventeen", "eighteen"]
+
+
+def test_what_the_pages_count_is_what_there_is() -> None:
+    plan = read_plan(ROOT / "studies" / "accumulation")
+    rows = read_rows(plan)
+    answers = [one.answer for one in decide(plan, rows)]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"has its {WORDS[len(plan.claims)]} claims, each with a verdict, its plan and its {len(rows)} runs" in readme
+    text = " ".join(page_of(ROOT / "studies" / "accumulation").split())
+    assert f"{WORDS[answers.count(Answer.OPEN)].capitalize()} claims stay OPEN with all their seeds" in text
+    assert f"All {len(rows)} runs were planned before the first" in text
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)

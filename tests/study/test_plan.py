@@ -13,7 +13,8 @@ from support.plans import claim, content, written
 from support.processes import ROOT
 
 from siamese.errors import ConfigError
-from siamese.study.plan import Plan, Reader, read_plan
+from siamese.study.plan import Plan
+from siamese.study.reader import Reader, read_plan
 
 
 def test_whole_pairs_come_first(tmp_path: Path) -> None:
@@ -25,7 +26,10 @@ def test_whole_pairs_come_first(tmp_path: Path) -> None:
     assert plan.asked(["first"], pilot=True) == [("a", 100), ("b", 100), ("a", 101), ("b", 101)]
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc"), st.integers(1, 9)), min_size=1, max_size=5))
+PAIRS = st.permutations("abc").map(lambda arms: arms[:2])
+
+
+@given(st.lists(st.builds(lambda arms, n: (*arms, n), PAIRS, st.integers(1, 9)), min_size=1, max_size=5))
 def test_every_comparison_has_the_seeds_it_asks_for(claims: list[tuple[str, str, int]]) -> None:
     named = {f"c{i}": claim(one, [other], seeds) for i, (one, other, seeds) in enumerate(claims)}
     plan = Reader(Path("plan.yaml")).plan(content(claims=named), "digest")
@@ -54,6 +58,31 @@ def test_every_comparison_has_the_seeds_it_asks_for(claims: list[tuple[str, str,
         ({"first_seed": -1}, "expected seeds, from 0, found -1"),
         ({"margins": [{"metric": "auc"}]}, "margins: expected {metric: PATTERN"),
         ({"noise": ["a"]}, "noise: expected two arms"),
+        ({"noise": ["a", "a"]}, "noise: expected two arms"),
+        ({"noise": [["a"], ["b"]]}, r"noise: expected one of the arms, found \['a'\]"),
+        ({"arms": {}}, "the plan: arms: expected at least one, found none"),
+        ({"claims": {}}, "the plan: claims: expected at least one, found none"),
+        ({"arms": {"1e-3": ["x=1"]}}, "arms: expected a name of letters, .*, found 1e-3"),
+        ({"arms": {"null": ["x=1"]}}, "arms: expected a name of letters, .*, found null"),
+        ({"claims": {"../out": claim("a", ["b"])}}, "claims: expected a name of letters, .*, found ../out"),
+        (
+            {"claims": {"x": claim({"arm": ["a"]}, ["b"])}},
+            r"claims.x.baseline.arm: expected one of the arms, found \['a'",
+        ),
+        (
+            {"claims": {"x": claim({"arm": "a", "metric": 3}, ["b"])}},
+            "baseline.metric: expected the name of a measure",
+        ),
+        (
+            {"claims": {"x": claim("a", ["b"], metrics={5: "HIGHER"})}},
+            "x.metrics: expected the names of measures",
+        ),
+        ({"claims": {"x": claim("a", ["b"], metrics={})}}, "claims.x: metrics: expected at least one, found none"),
+        ({"claims": {"x": claim("a", [])}}, "claims.x: arms: expected at least one, found none"),
+        ({"claims": {"x": claim("a", ["b", "b"])}}, "claims.x.arms: expected sides that differ, found b twice"),
+        ({"claims": {"x": claim("a", ["b", "a"])}}, "claims.x.arms: expected sides that differ, found a twice"),
+        ({"claims": {"x": claim("a", ["b"], 0)}}, "claims.x: seeds: expected at least 1, found 0"),
+        ({"claims": {"x": claim("a", ["b"], True)}}, "claims.x: seeds: expected a whole number, found True"),
         ({"words": [3]}, "words: expected a list of overrides"),
     ],
 )
@@ -68,6 +97,15 @@ def test_a_file_that_is_no_plan(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text("[")
     with pytest.raises(ConfigError, match="could not be read as YAML"):
         read_plan(tmp_path)
+    (tmp_path / "plan.yaml").write_text("[" * 3000)
+    with pytest.raises(ConfigError, match="could not be read as YAML"):
+        read_plan(tmp_path)
+    text = (written(tmp_path / "twice") / "plan.yaml").read_text()
+    (tmp_path / "twice" / "plan.yaml").write_text(f"{text}claims: {{}}\n")  # would take the place of those settled
+    with pytest.raises(ConfigError, match="line 1: claims is there twice"):
+        read_plan(tmp_path / "twice")
+    with pytest.raises(ConfigError, match=f"nowhere.yaml: there is no such file in {Path.cwd()}"):
+        read_plan(Path("nowhere.yaml"))
     (tmp_path / "plan.yaml").write_text("3")
     with pytest.raises(ConfigError, match="the plan: expected study, question"):
         read_plan(tmp_path)

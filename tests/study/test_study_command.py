@@ -12,6 +12,8 @@ import pytest
 from support.plans import claim, written
 from support.processes import Cli
 
+from siamese.training.precision import processor
+
 WORDS = [
     "data=digits",
     "model=conv_small",
@@ -99,8 +101,11 @@ def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> 
     page.write_text("Before.\n\n<!-- study: begin -->\nold\n<!-- study: end -->\n\nAfter.\n")
     cli("scripts/study.py", study, "--page", page, "--paper")
     assert page.read_text().split("<!-- study: begin -->")[1].split("<!-- study: end -->")[0].strip() == (
-        files["table.md"].decode().strip()
+        files["table.md"].decode().strip().replace("(figures/", "(page/")
     )
+    for drawn in ("overview.svg", "claim_koleo.svg"):  # of two seeds nothing is drawn
+        assert (tmp_path / "page" / drawn).read_bytes() == (study / "figures" / drawn).read_bytes()
+    assert set(re.findall(r"\((page/\S+)\)", page.read_text())) == {"page/claim_koleo.svg"}
     assert page.read_text().startswith("Before.")
     assert page.read_text().endswith("After.\n")
     assert {path.suffix for path in (study / "figures").glob("overview.*")} == {".svg", ".png", ".pdf"}
@@ -115,17 +120,31 @@ def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> 
     assert f"test/auc is farthest, {float(value)!r} for 0.125" in other
     assert "1 of 2 runs are bit for bit" in other
 
-    for row in rows.values():  # as the sweep was asked for it, and nothing of this machine
+    unsaid = ("figures.draw=false", "device=cpu")
+    for row in rows.values():  # as the sweep was asked for it, and nothing of this machine but the device, by its name
         assert row["overrides"].split() == [
-            *(w for w in WORDS if w != "figures.draw=false" and w.partition("=")[0] not in str(ARMS[row["arm"]])),
+            *(w for w in WORDS if w not in unsaid and w.partition("=")[0] not in str(ARMS[row["arm"]])),
             *ARMS[row["arm"]],
         ]
+        assert row["device"] == f"{processor()} 32-true"
     sweep(train_cli, study, tmp_path / "otherwise", "study.claims=[longer]")
     told = tmp_path / "otherwise" / "sweep.json"
     told.write_text(told.read_text().replace('"loss=triplet"', '"loss=supcon"', 1))
     done = cli("scripts/study.py", study, "--collect", tmp_path / "otherwise", check=False)
     assert "the runs of an arm differ by their seed alone" in done.stderr
     assert done.returncode == 1
+
+    pilot = tmp_path / "pilot"
+    sweep(train_cli, study, pilot, "study.pilot=true", "study.claims=[longer]")
+    refused = cli("scripts/study.py", study, "--collect", pilot, check=False).stderr
+    assert "there are 4 outside it (--pilot reads those of its pilot)" in refused
+    before = (study / "runs.csv").read_bytes()
+    said = cli("scripts/study.py", study, "--pilot", pilot).stdout
+    assert "the pilot of small: seeds 100, 101\n" in said
+    assert "missing (2): koleo seed 100; koleo seed 101" in said
+    assert "longer, 2 seeds planned" in said
+    assert "not to be told from 2 of its seeds; a pilot takes 3" in said
+    assert (study / "runs.csv").read_bytes() == before
 
     with (study / "plan.yaml").open("a") as file:
         file.write("# another thought\n")
@@ -140,7 +159,9 @@ def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> 
             "trainer.max_epochs=3: .* sets trainer.max_epochs of its arm longer",
         ),
         (["seed=3", "study.plan=PLAN"], "seed=3: .* sets seed of its arm triplet"),
-        (["study.plan=nowhere.yaml"], "nowhere.yaml: could not be read as YAML"),
+        (["study.plan=nowhere.yaml"], "nowhere.yaml: there is no such file in .*; expected the plan of a study"),
+        (["study.plan=PLAN", "study.claims=[]"], r"study.claims=\[\]: no run is asked for; expected claims, or null"),
+        (["study.plan=PLAN", "study.seeds=0"], "study.seeds=0: expected at least 1, or null for all"),
         (
             ["study.plan=PLAN", "study.claims=[kolo]"],
             "no claim kolo; expected some of koleo, longer; did you mean 'koleo'",
@@ -168,8 +189,10 @@ def test_a_study_is_compared_alone_and_collected_or_repeated(cli: Cli, tmp_path:
         ("scripts/compare.py", study, "--strict"): "--strict: a study is compared by its own plan",
         ("scripts/compare.py", study): "runs.csv: there is none yet",
         ("scripts/study.py", study, "--collect", tmp_path / "empty"): "no complete run of",
-        ("scripts/study.py", study, "--collect", "a", "--repeat", "b"): "expected one of them",
-        ("scripts/study.py", tmp_path / "empty"): "plan.yaml: could not be read",
+        ("scripts/study.py", study, "--pilot", tmp_path / "empty"): "no complete run of the pilot of",
+        ("scripts/study.py", study, "--collect", "a", "--repeat", "b"): "--collect and --repeat: expected one of them",
+        ("scripts/study.py", study, "--pilot", "a", "--repeat", "b"): "--repeat and --pilot: expected one of them",
+        ("scripts/study.py", tmp_path / "empty"): "plan.yaml: there is no such file",
     }.items():
         done = cli(*argv, check=False)
         assert done.returncode != 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,20 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from support.plans import claim, content, written
 
+from siamese.compare.statistics import power_to_detect, power_to_equate
 from siamese.errors import RunError
-from siamese.study.plan import Plan, Reader, read_plan
+from siamese.study import terminal
+from siamese.study.picture import forest
+from siamese.study.plan import Plan
+from siamese.study.reader import Reader, read_plan
 from siamese.study.rows import FACTS, Row, read_rows, write_rows
 from siamese.study.verdicts import Answer, Decided, decide
+from siamese.study.writing import notes
 
+ITSELF = {"arm": "c", "metric": "test/auc"}  # no spread, no verdict
 Values = dict[str, dict[str, list[float]]]  # by arm and measure, a value a seed
 
 
@@ -69,7 +78,7 @@ def test_a_claim_fails_by_one_comparison_and_holds_by_all_of_them() -> None:
     values = {
         arm: {"test/auc": noisy(mean, seed=i)} for i, (arm, mean) in enumerate({"a": 0.7, "b": 0.8, "c": 0.6}.items())
     }
-    claims = {"both": claim("a", ["b", "c"], 8), "one": claim("a", ["b"], 8), "none": claim("c", ["c"], 8)}
+    claims = {"both": claim("a", ["b", "c"], 8), "one": claim("a", ["b"], 8), "none": claim(ITSELF, ["c"], 8)}
     found = decided(values, claims=claims)
     assert [found[name].answer for name in claims] == [Answer.FAILS, Answer.HOLDS, Answer.OPEN]
     del values["c"]
@@ -144,6 +153,58 @@ def test_the_noise_is_what_two_orders_of_sums_differ_by() -> None:
     for c, scale in zip(found, (float, math.log), strict=True):
         one, other = ([scale(v) for v in values[arm][c.found.metric.name]] for arm in "ab")
         assert c.noise == pytest.approx(np.std(np.subtract(one, other), ddof=1))
+
+
+def test_what_the_sides_of_a_pair_do_not_share_is_said() -> None:
+    plan: Plan = Reader(Path("plan.yaml")).plan(content(), "x")
+    rows = rows_of({arm: {"test/auc": noisy(0.7, n=3)} for arm in "abc"})
+    assert notes(plan, rows) == ["9 of 10 planned runs."]
+
+    def changed(arm: str, seed: str, **facts: str) -> list[Row]:
+        mine = {"arm": arm, "seed": seed}
+        return [Row({**row.facts, **facts}, row.measures) if row.facts.items() >= mine.items() else row for row in rows]
+
+    assert notes(plan, changed("b", "8", data="y", device="cuda"))[1:] == [
+        "first: the two sides differ in images (seed 8), device (seed 8)."
+    ]
+    assert notes(plan, changed("c", "9", packages="y"))[1:] == ["second: the two sides differ in packages (seed 9)."]
+    assert notes(plan, [row for row in changed("b", "8", data="y") if row.place != ("a", 8)])[1:] == []  # no pair
+    assert notes(plan, changed("a", "7", plan=""))[1:] == [
+        "The plan changed after runs had begun: 1 of them are of none."
+    ]
+
+
+def test_a_pilot_says_how_many_seeds_each_comparison_takes() -> None:
+    plan: Plan = Reader(Path("plan.yaml")).plan(content(), "x")
+    one, other, third = noisy(0.7, n=3), noisy(0.7, 2e-2, n=3, seed=1), noisy(0.9, 1e-4, n=3, seed=2)
+    rows = rows_of({"a": {"test/auc": one}, "b": {"test/auc": other}, "c": {"test/auc": third[:2]}}, first=100)
+    console = Console(width=80, file=io.StringIO())
+    terminal.show_pilot(plan, rows, decide(plan, rows), console)
+    said = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    spread = float(np.std(np.subtract(other, one), ddof=1))
+    n = 3
+    while min(power_to_detect(n, 0.01, spread, 0.05), power_to_equate(n, 0.01, spread, 0.05)) < 0.8:
+        n += 1
+    assert n > 3
+    assert said[0] == "the pilot of small: seeds 100, 101, 102"
+    assert said[2:5] == ["first, 4 seeds planned", "  b against a, test/auc", f"    about {n} seeds"]
+    assert said[-1] == "    not to be told from 2 of its seeds; a pilot takes 3"
+
+
+def test_an_interval_that_leaves_the_picture_ends_in_an_arrow() -> None:
+    def drawn(shift: float, by: float) -> list[str]:
+        values = {"a": {"test/auc": noisy(0.7)}, "b": {"test/auc": noisy(0.7 + shift, by, seed=1)}}
+        figure = forest(decided(values, claims={"x": claim("a", ["b"], 8)})["x"])
+        assert figure is not None
+        (path,) = re.findall(r'<path d="(M[^"]*)" class="whisker"', figure.drawing)
+        return re.findall(r"M[^M]*", path)[1:]  # without the line
+
+    assert [re.sub(r"[\d. ]+", "", end) for end in drawn(0.03, 1e-3)] == ["Mv", "Mv"]  # caps; the margin is 0.01
+    assert [re.sub(r"[\d. ]+", "", end) for end in drawn(0.0, 2.0)] == ["MLL", "MLL"]
+    (left, right) = drawn(0.0, 2.0)
+    tips = [[float(x) for x in re.findall(r"[ML]([\d.]+) ", end)] for end in (left, right)]
+    assert tips[0][1] < tips[0][0] < tips[1][0] < tips[1][1]
+    assert [re.sub(r"[\d. ]+", "", end) for end in drawn(0.5, 1e-3)] == ["MLL"]  # all of it beyond
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=8, max_size=8))
