@@ -51,5 +51,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings]
-        hints = [hint for word in message.split() if word.startswith("--") and (hint := nearest(word, flags))]
+        words = [word for part in message.split() if (word := part.rstrip(":,")).startswith("--") and word not in flags]
+        hints = [hint for word in words if (hint := nearest(word, flags))]
         raise ConfigError(f"{message}{''.join(hints[:1]) or f'; see {self.prog} --help'}")

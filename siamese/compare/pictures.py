@@ -26,6 +26,7 @@ from siamese.runs.run import Run
 
 MOST_PANELS = 24  # groups that get pictures of their own
 MOST_CELLS = 12  # classes up to which a distance matrix shows its numbers
+LETTERS = 11  # of the name of a class beside the cells
 MOST_SQUARE = 1000  # classes up to which distances are drawn; the matrix of ten thousand has 800 MB
 MOST_ELLIPSES = 40  # classes of a projection
 MOST_DOTS = 600  # of a projection
@@ -132,7 +133,8 @@ def matrices(c: Comparison, part: str) -> Matrices:
 
 def _matrix(matrix: np.ndarray, names: Sequence[str], low: float, high: float, label: str) -> Markup:
     """Cells by opacity of one hue; on a range around zero, of two."""
-    n, left, top = len(matrix), 66, 70
+    shown = [name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…" for name in names]
+    n, left, top = len(matrix), 78, 70
     side = (WIDTH - left - 4) / n
     d = Drawing(WIDTH, top + side * n + 6, f"class distances, {label}", "matrix")
     diverging = low < 0 and math.isclose(-low, high)
@@ -146,11 +148,11 @@ def _matrix(matrix: np.ndarray, names: Sequence[str], low: float, high: float, l
         d.add("image", href=_uri(pixels, "PNG"), css="pixels", **box)
         d.text(left + side * n / 2, top - 8, f"{n} classes, in their order", css="name")
         return d.markup()
-    for i, name in enumerate(names[:n]):
+    for i, name in enumerate(shown[:n]):
         x, y = left + side * (i + 0.5), top + side * (i + 0.5)
-        d.text(left - 5, y + 3.5, name[:11], css="tick", anchor="end")
+        d.text(left - 5, y + 3.5, name, css="tick", anchor="end")
         turned = f"rotate(-55 {short(x)} {short(top - 5)})"
-        d.text(x + 3, top - 5, name[:11], css="tick", anchor="start", transform=turned)
+        d.text(x + 3, top - 5, name, css="tick", anchor="start", transform=turned)
     for i, j in np.argwhere(~np.isnan(matrix)):
         x, y = left + side * j, top + side * i
         opacity = f"{0.03 + 0.87 * share[i, j]:.2f}"

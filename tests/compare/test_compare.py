@@ -440,7 +440,7 @@ def test_the_command_prints_tables_and_writes_files_without_torch(tmp_path):
         (["--group-by", "seed"], "runs are paired by it"),
         (["--heatmap", "data.batch_size"], "expected two keys"),
         (["--heatmap", "data.batch_size,loss.margin"], "--heatmap loss.margin: expected a key that varies"),
-        (["--watch", "0"], "expected seconds above 0"),
+        (["--watch", "0"], "expected seconds above 0, found '0'; see siamese-compare --help"),
         (["--margins", "nowhere.yaml"], "nowhere.yaml: could not be read"),
         (["--out", "RUN"], "is a run directory, and only its run writes into it"),
         (["--out", "RUN/figures"], "is a run directory"),

@@ -175,6 +175,11 @@ def test_distances_are_drawn_of_the_classes_that_every_run_has(tmp_path):
     assert drawn.missing == ["no class is among the test images of every run"]
 
 
+def test_a_long_name_of_a_class_says_that_it_is_cut():
+    drawing = pictures._matrix(np.eye(2), ["golden retriever", "great white"], 0.0, 1.0, "x")
+    assert re.findall(r'class="tick"[^>]*>([^<]*)<', drawing) == ["golden ret…"] * 2 + ["great white"] * 2
+
+
 def test_many_classes_become_an_image_without_numbers(tmp_path):
     matrix = np.random.default_rng(0).uniform(0, 1, (100, 100))
     found = two_groups(tmp_path, seeds=2, arrays=lambda *_: {"distances_test": {"matrix": matrix}})
