@@ -149,6 +149,17 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
+def test_each_part_of_the_package_is_said() -> None:
+    """In the table of concepts, and each folder in the layout of the readme."""
+    parts = [path for path in (ROOT / "siamese").iterdir() if path.name[:2] != "__"]
+    table = [line.split("|")[1] for line in (ROOT / "docs" / "concepts.md").read_text().splitlines() if line[:1] == "|"]
+    folders = {path.name for path in parts if path.is_dir()}
+    said = {name for cell in table for name in re.findall(r"`(\w+(?:[.]py|/))`", cell)}
+    assert {f"{path.name}{'/' * path.is_dir()}" for path in parts} <= said
+    layout = (ROOT / "README.md").read_text().split("## Layout")[1].split("scripts/")[0]
+    assert folders - {"commands"} <= set(re.findall(r"\w+", layout))
+
+
 def test_the_site_has_every_page() -> None:
     def pages(nav: Any) -> Iterator[str]:
         for entry in nav if isinstance(nav, list) else nav.values():
