@@ -62,6 +62,24 @@ def test_every_number_beside_an_interval_in_the_page_of_the_article_is_of_its_ro
         assert found[weight] == [*texts, f"{statistics.fmean(m['test/effective_rank'] for m in own):.1f}"]
 
 
+def test_the_gradients_through_training_are_of_their_rows() -> None:
+    study = ROOT / "studies" / "gradients"
+    rows = read_rows(read_plan(study))
+    text = page_of(study)
+    lowest = {}
+    for name, arm in {"GroupNorm": "groupnorm", "BatchNorm": "batchnorm", "VGG11": "vgg11"}.items():
+        own = [row.measures for row in rows if row.facts["arm"] == f"gradient_{arm}_koleo"]
+        assert len(own) == 10
+        for words, measure, places in (("cosine", "cosine", 4), ("ratio of lengths", "norm_ratio", 3)):
+            epochs = [[m.get(f"train/gradient_{measure}/epoch_{epoch}") for m in own] for epoch in range(1, 7)]
+            means = [f"{statistics.fmean(e):.{places}f}" if None not in e else "" for e in epochs]  # type: ignore[arg-type]
+            assert f"| {words}, {name} | {' | '.join(means)} |".replace("  |", " |") in text.replace("  |", " |")
+            if measure == "cosine":
+                lowest[name] = min(value for e in epochs for value in e if value is not None)
+    assert f"is {lowest['VGG11']:.3f}, in the first with VGG11" in " ".join(text.split())
+    assert f"and {min(lowest['GroupNorm'], lowest['BatchNorm']):.3f} with the small networks" in " ".join(text.split())
+
+
 def test_what_was_not_planned_is_of_the_rows_too() -> None:
     """Memory accumulation against the large batch, of which the page of accumulation says that it was not planned."""
     study = ROOT / "studies" / "accumulation"
