@@ -5,18 +5,17 @@ from __future__ import annotations
 import operator
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import ROOT
+from siamese.training.precision import processor
 
 MEETS = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}
 
@@ -86,10 +85,8 @@ def peak_bytes(*arguments: str) -> float:
 
 def machine() -> dict[str, Any]:
     """What the numbers were measured on; ``load`` is the mean number of busy processes in the last minute."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    model = re.search(r"model name\s*: (.+)", info)
     return {
-        "cpu": model[1] if model else platform.processor(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 2),

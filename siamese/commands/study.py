@@ -28,7 +28,7 @@ from siamese.study.reader import read_plan
 from siamese.study.repeat import repeated
 from siamese.study.rows import ROWS, Collected, Row, collect, read_rows, rows_so_far, write_rows
 from siamese.study.verdicts import decide
-from siamese.study.writing import put_into, write
+from siamese.study.writing import write
 
 LISTED = 8
 
@@ -73,9 +73,7 @@ def show(plan: Plan, console: Console, *, paper: bool = False, page: Path | None
     rows = read_rows(plan)
     decided = decide(plan, rows)
     terminal.show(plan, rows, decided, console)
-    if page is not None:
-        put_into(page, plan, rows, decided)
-    files = ", ".join(write(plan, rows, decided, paper=paper))
+    files = ", ".join(write(plan, rows, decided, paper=paper, into=page))
     console.print(f"\nwritten to {plan.path.parent}: {files}", highlight=False, soft_wrap=True, markup=False)
 
 

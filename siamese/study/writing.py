@@ -3,14 +3,15 @@ and plan.yaml alone, so that whoever has these two can make the others again."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
-from siamese.compare.figure import Figure
 from siamese.compare.standalone import standalone
 from siamese.compare.tables import as_csv
 from siamese.compare.theme import page_css
@@ -23,18 +24,25 @@ from siamese.study.rows import Row
 from siamese.study.verdicts import Compared, Decided
 
 SHARED = {"data": "images", "split": "split", "git": "code", "device": "device", "packages": "packages"}  # by a pair
+OURS = re.compile(r"(?:overview|claim_.+)[.](?:svg|png|pdf)")  # the names of figures
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"  # of the tables in a page
 
 
-def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper: bool = False) -> list[str]:
-    """Write every file beside the plan, and return their names; where ``paper``, figures as PNG and PDF too.
+def write(
+    plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper: bool = False, into: Path | None = None
+) -> list[str]:
+    """Write every file beside the plan, and return their names; where ``paper``, figures as PNG and PDF too; tables and
+    figures also ``into`` a page and the folder beside it that has its name.
 
     Raises:
+        ConfigError: for a page that cannot be written into; nothing is written then.
         RunError: when a file cannot be written.
     """
     folder = plan.path.parent
-    drawn = _drawn(plan, decided)
+    drawn = [f for f in (overview(plan, decided), *map(forest, decided)) if f is not None]
     figures = {f"{f.slug}.svg": standalone(f).encode() for f in drawn}
+    if into is not None:
+        _put_into(into, as_markdown(plan, rows, decided, quote(into.stem)), figures)
     if paper:
         from siamese.compare.paper import as_paper  # slow to import
 
@@ -42,22 +50,20 @@ def write(plan: Plan, rows: Sequence[Row], decided: Sequence[Decided], *, paper:
     texts = {"tests.csv": comparisons_csv(decided), "table.md": as_markdown(plan, rows, decided)}
     texts |= {"report.html": page(plan, rows, decided)}
     contents = {name: text.encode() for name, text in texts.items()}
-    contents |= {f"figures/{name}": content for name, content in figures.items()}
     for name, content in contents.items():
         with atomic(folder / name) as file:
             file.write(content)
-    _sweep_out(folder / "figures", figures)
+    _write_figures(folder / "figures", figures)
     return ["report.html", "tests.csv", "table.md", *["figures/"] * bool(figures)]
 
 
-def _drawn(plan: Plan, decided: Sequence[Decided]) -> list[Figure]:
-    return [f for f in (overview(plan, decided), *map(forest, decided)) if f is not None]
-
-
-def _sweep_out(folder: Path, figures: Collection[str]) -> None:
-    """Remove the figures of earlier rows that are not among ``figures``."""
+def _write_figures(folder: Path, figures: Mapping[str, bytes]) -> None:
+    """Write ``figures`` in the place of those of earlier rows; what else is in ``folder`` stays."""
+    for name, content in figures.items():
+        with atomic(folder / name) as file:
+            file.write(content)
     for old in folder.glob("*"):
-        if old.suffix in (".svg", ".png", ".pdf") and old.name not in figures:
+        if OURS.fullmatch(old.name) and old.name not in figures:
             old.unlink()
 
 
@@ -124,13 +130,10 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def put_into(page: Path, plan: Plan, rows: Sequence[Row], decided: Sequence[Decided]) -> None:
-    """Put the tables between the markers of ``page``, in the place of what is there, and the figures into the folder
-    beside it that has its name.
-
-    Raises:
-        ConfigError: for a file without the two markers, in this order.
-    """
+def _put_into(page: Path, table: str, figures: Mapping[str, bytes]) -> None:
+    """Put ``table`` between the markers of ``page``, in the place of what is there, and ``figures`` beside it."""
+    if not page.suffix:
+        raise ConfigError(f"--page {page}: expected a page with a suffix, as {page.name}.md; the name is its figures'")
     try:
         text = page.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -139,13 +142,7 @@ def put_into(page: Path, plan: Plan, rows: Sequence[Row], decided: Sequence[Deci
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ConfigError(f"--page {page}: expected the lines {BEGIN} and {END}")
-    folder = page.with_suffix("")
-    figures = {f"{f.slug}.svg": standalone(f).encode() for f in _drawn(plan, decided)}
-    for name, content in figures.items():
-        with atomic(folder / name) as file:
-            file.write(content)
-    _sweep_out(folder, figures)
-    table = as_markdown(plan, rows, decided, folder.name)
+    _write_figures(page.with_suffix(""), figures)
     with atomic(page) as file:
         file.write(f"{before}{BEGIN}\n\n{table}\n{END}{after}".encode())
 

@@ -98,6 +98,9 @@ def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> 
 
     page = tmp_path / "page.md"
     assert "expected the lines" in cli("scripts/study.py", study, "--page", study / "table.md", check=False).stderr
+    (tmp_path / "page").mkdir()
+    for name in ("mine.png", "claim_gone.svg"):
+        (tmp_path / "page" / name).touch()
     page.write_text("Before.\n\n<!-- study: begin -->\nold\n<!-- study: end -->\n\nAfter.\n")
     cli("scripts/study.py", study, "--page", page, "--paper")
     assert page.read_text().split("<!-- study: begin -->")[1].split("<!-- study: end -->")[0].strip() == (
@@ -105,6 +108,12 @@ def test_a_study_from_plan_to_page(train_cli: Cli, cli: Cli, tmp_path: Path) -> 
     )
     for drawn in ("overview.svg", "claim_koleo.svg"):  # of two seeds nothing is drawn
         assert (tmp_path / "page" / drawn).read_bytes() == (study / "figures" / drawn).read_bytes()
+    assert {path.name for path in (tmp_path / "page").iterdir()} == {"overview.svg", "claim_koleo.svg", "mine.png"}
+    (tmp_path / "suffixless").write_text(page.read_text())
+    assert (
+        "expected a page with a suffix"
+        in cli("scripts/study.py", study, "--page", tmp_path / "suffixless", check=False).stderr
+    )
     assert set(re.findall(r"\((page/\S+)\)", page.read_text())) == {"page/claim_koleo.svg"}
     assert page.read_text().startswith("Before.")
     assert page.read_text().endswith("After.\n")
